@@ -1,0 +1,1 @@
+"""HTTP only: endpoints translate, one table maps domain errors to problem+json."""

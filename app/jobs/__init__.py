@@ -1,0 +1,1 @@
+"""The contract between ``app`` and ``worker``: jobs, their store, their files, their queue."""

@@ -1,0 +1,69 @@
+"""What a finished job found out. Every figure is measured on the files that can be downloaded."""
+
+from pydantic import BaseModel, ConfigDict
+
+Metrics = dict[str, float]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EvaluatedOn(_Record):
+    """The held-out samples behind the accuracies."""
+
+    split: str  #: ``test`` or ``validation``.
+    samples: int
+
+
+class Uploaded(_Record):
+    """Size of the uploaded file, with and without what only training needs."""
+
+    bytes: int
+    bytes_without_optimizer: int
+
+
+class ParameterCounts(_Record):
+    """How many weights there are; ``nonzero`` counts among all of them, in the file."""
+
+    total: int
+    prunable: int  #: Weights in tensors that this job pruned.
+    nonzero: int
+
+
+class LayerSparsity(_Record):
+    """One weight tensor, as counted in the downloaded file."""
+
+    name: str  #: Path of the layer, for example ``encoder/dense``.
+    weight: str  #: Name of the weight in its layer, for example ``kernel``.
+    shape: tuple[int, ...]
+    sparsity: float  #: Fraction of zeros, in [0, 1].
+    pruned: bool
+    reason: str | None  #: Why it was not pruned; ``None`` when it was.
+
+
+class ArtifactResult(_Record):
+    """One downloadable file and what was measured on it."""
+
+    name: str
+    format: str
+    bytes: int
+    compressed_bytes: int  #: Size under gzip -9, as a server or an app bundle would carry it.
+    sha256: str
+    verified: bool
+    max_abs_error: float  #: Largest difference from the pruned model's outputs, real samples.
+    metrics: Metrics
+    latency_ms: float  #: Median time of one prediction of one sample.
+
+
+class JobResult(_Record):
+    """The figures of a job that succeeded."""
+
+    baseline: Metrics | None  #: ``None`` when the job had no data.
+    pruned: Metrics | None
+    evaluated_on: EvaluatedOn | None
+    sparsity: float  #: Fraction of zeros among the prunable weights.
+    uploaded: Uploaded
+    parameters: ParameterCounts
+    layers: tuple[LayerSparsity, ...]
+    artifacts: tuple[ArtifactResult, ...]

@@ -1,0 +1,32 @@
+"""Domains that several settings share, each stated once."""
+
+import math
+
+from pruning_core.errors import PruningConfigError
+
+
+def require_fraction(field: str, value: float) -> None:
+    """Refuse a sparsity outside [0, 1); NaN is outside.
+
+    Raises:
+        PruningConfigError: naming ``field``.
+
+    >>> require_fraction("sparsity", 0.5)
+    >>> require_fraction("sparsity", 50)
+    Traceback (most recent call last):
+    pruning_core.errors.PruningConfigError: sparsity must be a fraction in [0, 1). Received: 50
+    """
+    if not 0 <= value < 1:
+        message = f"{field} must be a fraction in [0, 1). Received: {value}"
+        raise PruningConfigError(message, field=field)
+
+
+def require_at_least(field: str, value: float, lowest: float) -> None:
+    """Refuse a number below ``lowest``, an infinite one, or NaN.
+
+    Raises:
+        PruningConfigError: naming ``field``.
+    """
+    if not (value >= lowest and math.isfinite(value)):
+        message = f"{field} must be at least {lowest}. Received: {value}"
+        raise PruningConfigError(message, field=field)

@@ -1,0 +1,347 @@
+"""Schedules: which sparsity at which step, and nothing else.
+
+Step ``t`` is the number of optimizer steps done: the mask update "at step t" follows the t-th
+step, and the one at step 0 precedes the first. A schedule may leave its end open; ``resolved``
+fills it in from the length of the training, or refuses. Only a resolved schedule can be asked
+for a sparsity or an update.
+
+Every schedule prunes at ``begin_step`` for the first time and at its end for the last, and its
+sparsity never falls.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self, TypeAlias, TypeVar
+
+from pruning_core.checks import require_at_least, require_fraction
+from pruning_core.errors import PruningConfigError
+
+#: Share of the steps after ``begin_step`` in which a schedule with an open end reaches its final
+#: sparsity; the rest of the training recovers the accuracy.
+PRUNING_SHARE = 0.75
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """``target_sparsity`` from ``begin_step`` on, the mask chosen anew every ``frequency`` steps.
+
+    Sparsity is a level, not a further cut: a model that already has it loses nothing more.
+
+    Args:
+        target_sparsity: Fraction of the weights to prune, in [0, 1).
+        begin_step: Step of the first update.
+        end_step: Step of the last update; ``None`` for the last step of the training.
+        frequency: Steps between two updates.
+
+    Raises:
+        PruningConfigError: a setting lies outside its domain.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str | bool]] = {"extra": "forbid", "strict": True}
+
+    kind: Literal["constant"] = "constant"
+    target_sparsity: float = 0.8
+    begin_step: int = 0
+    end_step: int | None = None
+    frequency: int = 100
+
+    def __post_init__(self) -> None:
+        """Refuse settings outside their domain."""
+        require_fraction("target_sparsity", self.target_sparsity)
+        _require_range(self.begin_step, self.end_step)
+        require_at_least("frequency", self.frequency, 1)
+
+    @property
+    def last_sparsity(self) -> float:
+        """Sparsity that the training ends with."""
+        return self.target_sparsity
+
+    def resolved(self, total_steps: int) -> Self:
+        """Return the schedule with its end filled in; see ``PolynomialDecay.resolved``."""
+        return _with_end(self, total_steps, open_end=total_steps)
+
+    def sparsity_at(self, step: int) -> float:
+        """Sparsity that step ``step`` asks for; 0 before ``begin_step``.
+
+        >>> Constant(target_sparsity=0.5, begin_step=10).sparsity_at(9)
+        0.0
+        """
+        return self.target_sparsity if step >= self.begin_step else 0.0
+
+    def last_update(self, step: int) -> int | None:
+        """Step of the latest update up to ``step``; ``None`` before the first."""
+        return _last_periodic_update(self, step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolynomialDecay:
+    """Sparsity rises fast at first and ever more slowly to ``final_sparsity``.
+
+    ``s = s_f + (s_i - s_f) * (1 - p)^power`` with
+    ``p = clip((t - begin_step) / (end_step - begin_step), 0, 1)``.
+
+    At the first update the mask jumps straight to ``initial_sparsity`` (0.5: half of the weights
+    go at once; 0: the model starts dense). ``begin_step == end_step`` is a jump to
+    ``final_sparsity``.
+
+    Args:
+        initial_sparsity: ``s_i``, in [0, 1).
+        final_sparsity: ``s_f``, in [0, 1), not below ``initial_sparsity``.
+        begin_step: Step of the first update.
+        end_step: Step of the last update; ``None`` for ``PRUNING_SHARE`` of the training.
+        frequency: Steps between two updates; the last lands on ``end_step`` all the same.
+        power: Exponent, above 0; 3 is the cubic rule of the paper.
+
+    Raises:
+        PruningConfigError: a setting lies outside its domain.
+
+    Source: Zhu and Gupta, 2017, "To prune, or not to prune", eq. 1. arXiv:1710.01878
+
+    >>> schedule = PolynomialDecay(
+    ...     initial_sparsity=0.2, final_sparsity=0.8, begin_step=100, end_step=110
+    ... )
+    >>> [round(schedule.sparsity_at(step), 4) for step in (99, 100, 102, 105, 110, 500)]
+    [0.0, 0.2, 0.4928, 0.725, 0.8, 0.8]
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str | bool]] = {"extra": "forbid", "strict": True}
+
+    kind: Literal["polynomial_decay"] = "polynomial_decay"
+    initial_sparsity: float = 0.0
+    final_sparsity: float = 0.8
+    begin_step: int = 0
+    end_step: int | None = None
+    frequency: int = 100
+    power: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Refuse settings outside their domain."""
+        _require_rise(self.initial_sparsity, self.final_sparsity)
+        _require_range(self.begin_step, self.end_step)
+        require_at_least("frequency", self.frequency, 1)
+        if not (self.power > 0 and math.isfinite(self.power)):
+            message = f"power must be above 0. Received: {self.power}"
+            raise PruningConfigError(message, field="power")
+
+    @property
+    def last_sparsity(self) -> float:
+        """Sparsity that the training ends with."""
+        return self.final_sparsity
+
+    def resolved(self, total_steps: int) -> Self:
+        """Return the schedule with ``end_step`` filled in.
+
+        Args:
+            total_steps: Optimizer steps of the whole training; 0 for none, where only a
+                schedule that begins at 0 can be met, by one jump.
+
+        Raises:
+            PruningConfigError: the schedule would not be over when the training is.
+
+        >>> PolynomialDecay(begin_step=20).resolved(total_steps=100).end_step
+        80
+        """
+        return _with_end(self, total_steps, open_end=_shared_end(self.begin_step, total_steps))
+
+    def sparsity_at(self, step: int) -> float:
+        """Sparsity that step ``step`` asks for; 0 before ``begin_step``."""
+        if step < self.begin_step:
+            return 0.0
+        span = _require_resolved(self.end_step) - self.begin_step
+        progress = min((step - self.begin_step) / span, 1.0) if span else 1.0
+        remaining = (1.0 - progress) ** self.power
+        return self.final_sparsity + (self.initial_sparsity - self.final_sparsity) * remaining
+
+    def last_update(self, step: int) -> int | None:
+        """Step of the latest update up to ``step``; ``None`` before the first."""
+        return _last_periodic_update(self, step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneShot:
+    """One jump to ``target_sparsity`` at ``begin_step``; then only fine-tuning.
+
+    Raises:
+        PruningConfigError: a setting lies outside its domain.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str | bool]] = {"extra": "forbid", "strict": True}
+
+    kind: Literal["one_shot"] = "one_shot"
+    target_sparsity: float = 0.8
+    begin_step: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings outside their domain."""
+        require_fraction("target_sparsity", self.target_sparsity)
+        _require_range(self.begin_step, None)
+
+    @property
+    def last_sparsity(self) -> float:
+        """Sparsity that the training ends with."""
+        return self.target_sparsity
+
+    def resolved(self, total_steps: int) -> Self:
+        """Return the schedule itself, which has no open end.
+
+        Raises:
+            PruningConfigError: ``begin_step`` lies after the training.
+        """
+        _require_within("begin_step", self.begin_step, total_steps)
+        return self
+
+    def sparsity_at(self, step: int) -> float:
+        """Sparsity that step ``step`` asks for; 0 before ``begin_step``."""
+        return self.target_sparsity if step >= self.begin_step else 0.0
+
+    def last_update(self, step: int) -> int | None:
+        """``begin_step`` once it is reached, ``None`` before."""
+        return self.begin_step if step >= self.begin_step else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Iterative:
+    """A staircase: prune, fine-tune, prune further, ``rounds`` times.
+
+    Round ``k`` of ``n`` prunes at ``begin_step + k * (end_step - begin_step) / n``, rounded up,
+    to the density ``d_k = d_i * (d_f / d_i)^(k / n)``: each round removes the same fraction of
+    what is left. Density is 1 - sparsity; round 0 is the jump to ``initial_sparsity``.
+
+    Args:
+        initial_sparsity: Sparsity at ``begin_step``, in [0, 1).
+        final_sparsity: Sparsity at ``end_step``, in [0, 1), not below ``initial_sparsity``.
+        rounds: How many rounds; at most one for each step.
+        begin_step: Step of the jump to ``initial_sparsity``.
+        end_step: Step of the last round; ``None`` for ``PRUNING_SHARE`` of the training.
+
+    Raises:
+        PruningConfigError: a setting lies outside its domain.
+
+    Source: Han et al., 2015, "Learning both Weights and Connections for Efficient Neural
+    Networks", section 3.4, arXiv:1506.02626; the equal fractions: Frankle and Carbin, 2018,
+    "The Lottery Ticket Hypothesis", section 2, arXiv:1803.03635.
+
+    >>> schedule = Iterative(final_sparsity=0.75, rounds=2, end_step=100)
+    >>> [schedule.sparsity_at(step) for step in (0, 49, 50, 99, 100)]
+    [0.0, 0.0, 0.5, 0.5, 0.75]
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str | bool]] = {"extra": "forbid", "strict": True}
+
+    kind: Literal["iterative"] = "iterative"
+    initial_sparsity: float = 0.0
+    final_sparsity: float = 0.8
+    rounds: int = 5
+    begin_step: int = 0
+    end_step: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings outside their domain."""
+        _require_rise(self.initial_sparsity, self.final_sparsity)
+        require_at_least("rounds", self.rounds, 1)
+        _require_range(self.begin_step, self.end_step)
+        if self.end_step is not None and 0 < self.end_step - self.begin_step < self.rounds:
+            message = (
+                "rounds must be at most the steps between begin_step and end_step "
+                f"({self.end_step - self.begin_step}). Received: {self.rounds}"
+            )
+            raise PruningConfigError(message, field="rounds")
+
+    @property
+    def last_sparsity(self) -> float:
+        """Sparsity that the training ends with."""
+        return self.final_sparsity
+
+    def resolved(self, total_steps: int) -> Self:
+        """Return the schedule with its end filled in; see ``PolynomialDecay.resolved``."""
+        return _with_end(self, total_steps, open_end=_shared_end(self.begin_step, total_steps))
+
+    def sparsity_at(self, step: int) -> float:
+        """Sparsity that step ``step`` asks for; 0 before ``begin_step``."""
+        round_ = self._round_at(step)
+        if round_ is None:
+            return 0.0
+        if round_ == self.rounds:
+            return self.final_sparsity
+        initial_density = 1.0 - self.initial_sparsity
+        final_density = 1.0 - self.final_sparsity
+        return 1.0 - initial_density * (final_density / initial_density) ** (round_ / self.rounds)
+
+    def last_update(self, step: int) -> int | None:
+        """Step of the latest round up to ``step``; ``None`` before the first."""
+        round_ = self._round_at(step)
+        if round_ is None:
+            return None
+        span = _require_resolved(self.end_step) - self.begin_step
+        return self.begin_step + -(-round_ * span // self.rounds)
+
+    def _round_at(self, step: int) -> int | None:
+        if step < self.begin_step:
+            return None
+        span = _require_resolved(self.end_step) - self.begin_step
+        if span == 0:
+            return self.rounds
+        return min((step - self.begin_step) * self.rounds // span, self.rounds)
+
+
+Schedule: TypeAlias = Constant | PolynomialDecay | OneShot | Iterative
+
+_Ranged = TypeVar("_Ranged", Constant, PolynomialDecay, Iterative)
+
+
+def _require_range(begin_step: int, end_step: int | None) -> None:
+    require_at_least("begin_step", begin_step, 0)
+    if end_step is not None and end_step < begin_step:
+        message = f"end_step must not lie before begin_step ({begin_step}). Received: {end_step}"
+        raise PruningConfigError(message, field="end_step")
+
+
+def _require_rise(initial_sparsity: float, final_sparsity: float) -> None:
+    require_fraction("initial_sparsity", initial_sparsity)
+    require_fraction("final_sparsity", final_sparsity)
+    if final_sparsity < initial_sparsity:
+        message = (
+            f"final_sparsity must not be below initial_sparsity ({initial_sparsity}). "
+            f"Received: {final_sparsity}"
+        )
+        raise PruningConfigError(message, field="final_sparsity")
+
+
+def _require_within(field: str, step: int, total_steps: int) -> None:
+    if step > total_steps:
+        message = (
+            f"{field} must be at most the training's number of steps ({total_steps}), or the "
+            f"target is never reached. Received: {step}"
+        )
+        raise PruningConfigError(message, field=field)
+
+
+def _require_resolved(end_step: int | None) -> int:
+    if end_step is None:
+        message = "the schedule's end is open: ask resolved(total_steps) first"
+        raise PruningConfigError(message, field="end_step")
+    return end_step
+
+
+def _shared_end(begin_step: int, total_steps: int) -> int:
+    return begin_step + round(PRUNING_SHARE * (total_steps - begin_step))
+
+
+def _with_end(schedule: _Ranged, total_steps: int, *, open_end: int) -> _Ranged:
+    _require_within("begin_step", schedule.begin_step, total_steps)
+    if schedule.end_step is None:
+        return dataclasses.replace(schedule, end_step=open_end)
+    _require_within("end_step", schedule.end_step, total_steps)
+    return schedule
+
+
+def _last_periodic_update(schedule: Constant | PolynomialDecay, step: int) -> int | None:
+    end_step = _require_resolved(schedule.end_step)
+    if step < schedule.begin_step:
+        return None
+    if step >= end_step:
+        return end_step
+    return step - (step - schedule.begin_step) % schedule.frequency

@@ -1,0 +1,1 @@
+"""The process that prunes: a thin Celery skin over a run that knows no Celery."""
