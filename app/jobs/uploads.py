@@ -1,0 +1,90 @@
+"""What the static check learns about an uploaded file, without TensorFlow."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from app.jobs.job import FileRef
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorSpec(_Record):
+    """A named input of a model, or a named array of a dataset."""
+
+    name: str
+    shape: tuple[int | None, ...]  #: ``None`` where the size is free; an array's first is samples.
+    dtype: str
+
+
+class WeightSummary(_Record):
+    """One weight tensor of one layer."""
+
+    layer: str  #: Path of the layer, for example ``encoder/dense``.
+    class_name: str
+    weight: str  #: Name in its layer, for example ``kernel``.
+    shape: tuple[int, ...]
+    dtype: str
+    prunable: bool
+    reason: str | None  #: Why not; ``None`` when prunable.
+
+
+class LayerSummary(_Record):
+    """One layer, in the order of the file, nested ones by their path."""
+
+    name: str
+    class_name: str
+    parameters: int
+
+
+class ModelSummary(_Record):
+    """What is in a model file."""
+
+    format: Literal["keras", "h5"]
+    keras_version: str
+    class_name: str  #: ``Sequential``, ``Functional``.
+    inputs: tuple[TensorSpec, ...]
+    layers: tuple[LayerSummary, ...]
+    weights: tuple[WeightSummary, ...]
+    parameters: int
+    weight_bytes: int  #: Of the model's own weights.
+    optimizer_bytes: int  #: What the file holds only for training; 0 when it was not saved.
+    compiled_loss: str | None
+    output_units: int | None  #: Size of the last axis of a single output; ``None`` if unknown.
+
+
+class DatasetSummary(_Record):
+    """What is in a dataset file."""
+
+    arrays: tuple[TensorSpec, ...]  #: As stored: ``x_train``, ``x_train/<input>``, ``y_test``.
+    train_samples: int
+    validation_samples: int  #: 0 when the file has no ``x_val``.
+    test_samples: int  #: 0 when the file has no ``x_test``.
+    integer_labels: bool  #: ``y`` holds whole numbers, one a sample.
+    lowest_label: float
+    highest_label: float
+
+
+class StoredModel(_Record):
+    """An uploaded model, as the service keeps it."""
+
+    ref: FileRef
+    key: str  #: Where the artifact store has it.
+    created_at: datetime
+    summary: ModelSummary
+    uploaded_with: str | None  #: Id of the job it came with; it goes when the job goes.
+
+
+class StoredDataset(_Record):
+    """An uploaded dataset, as the service keeps it."""
+
+    ref: FileRef
+    key: str
+    created_at: datetime
+    summary: DatasetSummary
+    uploaded_with: str | None
