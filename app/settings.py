@@ -1,0 +1,52 @@
+"""Every environment variable, once, with its unit. Read only in the ``main.py`` files and the CLI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The operator's choices; each is read from ``ESPALIER_<NAME>``."""
+
+    model_config = SettingsConfigDict(env_prefix="ESPALIER_", frozen=True)
+
+    #: Folder of everything that has no URL of its own: database, files, working folders.
+    data_dir: Path = Path("espalier-data")
+    #: SQLAlchemy URL; empty for SQLite in ``data_dir``.
+    database_url: str = ""
+    #: Where files are kept, a ``file://`` URL; empty for a folder in ``data_dir``.
+    artifact_url: str = ""
+    #: The broker. ``espalier serve`` starts one of its own and sets this.
+    redis_url: str = "redis://127.0.0.1:6379/0"
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+
+    max_model_bytes: int = Field(default=4 * 2**30, gt=0)
+    max_dataset_bytes: int = Field(default=16 * 2**30, gt=0)
+    #: Bound on the static check of one upload.
+    check_timeout_seconds: float = Field(default=60.0, gt=0)
+
+    #: A worker that was silent for this long has lost its job to whoever claims it next.
+    lease_seconds: float = Field(default=30.0, gt=0)
+    #: How often a job is tried when its runner dies.
+    max_attempts: int = Field(default=3, ge=1)
+    #: A runner that reports nothing for this long is ended.
+    silence_seconds: float = Field(default=900.0, gt=0)
+    #: Bound on one attempt.
+    job_timeout_seconds: float = Field(default=24 * 3600.0, gt=0)
+    #: How often rows that nobody was woken for are looked for.
+    reap_seconds: float = Field(default=5.0, gt=0)
+
+    @property
+    def resolved_database_url(self) -> str:
+        """``database_url``, or SQLite in ``data_dir``."""
+        return self.database_url or f"sqlite:///{self.data_dir.absolute() / 'espalier.sqlite'}"
+
+    @property
+    def resolved_artifact_url(self) -> str:
+        """``artifact_url``, or a folder in ``data_dir``."""
+        return self.artifact_url or (self.data_dir.absolute() / "files").as_uri()
