@@ -1,0 +1,75 @@
+# Needs make and python3 (3.11 to 3.13) with its venv module. Everything else goes into .venv, with
+# the versions and hashes of requirements/.
+
+PYTHON ?= python3
+RUN := .venv/bin/python -m
+UV := .venv/bin/uv pip install --python .venv/bin/python --system-certs --require-hashes
+LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --system-certs --no-header --custom-compile-command "make lock"
+
+.PHONY: help
+help:  ## Show this list.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{printf "%-24s%s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: .venv/local.stamp  ## Prune a small real model through the real service; leaves files in demo-output.
+	@$(RUN) app.demo
+
+.PHONY: serve
+serve: .venv/local.stamp  ## Serve API, worker and broker on this machine until stopped.
+	@.venv/bin/espalier serve
+
+.PHONY: check
+check: .venv/dev.stamp  ## Format, lint, types, import directions.
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) basedpyright
+	.venv/bin/lint-imports --no-cache
+
+.PHONY: test
+test: .venv/dev.stamp  ## All tests, the end-to-end ones with a real broker and a real worker too; coverage.
+	$(RUN) coverage erase
+	$(RUN) coverage run -m pytest
+	$(RUN) coverage combine --quiet
+	$(RUN) coverage report --include 'pruning_core/*' --fail-under 95
+	$(RUN) coverage report --include 'app/jobs/*' --fail-under 95
+
+.PHONY: format
+format: .venv/dev.stamp  ## Format, and mend what can be mended by machine.
+	$(RUN) ruff check --fix .
+	$(RUN) ruff format .
+
+.PHONY: bench-startup
+bench-startup: .venv/local.stamp  ## Time from POST to the first training step, over the time of importing TensorFlow.
+	@$(RUN) bench.startup
+
+.PHONY: lock
+lock: .venv/tools.stamp  ## Resolve the requirements anew, within the bounds of pyproject.toml.
+	$(LOCK) requirements/tools.in -o requirements/tools.txt
+	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml --all-extras -c requirements/dev.txt -o requirements/local.txt
+	$(LOCK) pyproject.toml --extra worker -c requirements/dev.txt -o requirements/worker.txt
+	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/api.txt
+
+.PHONY: clean
+clean:  ## Remove the environment and everything that was generated.
+	rm -rf .venv build ./*.egg-info .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis demo-output
+
+.venv/tools.stamp: requirements/tools.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
+	echo 'Espalier needs Python 3.11, 3.12 or 3.13. Received:' "`$(PYTHON) --version 2>&1`." >&2; \
+	echo 'Name another one like this: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@echo 'Setting up .venv; the first time takes a minute or two.'
+	@$(PYTHON) -m venv .venv
+	@$(RUN) pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.txt
+	@touch $@
+
+# What one machine needs to serve and to show: no test tools.
+.venv/local.stamp: .venv/tools.stamp requirements/local.txt pyproject.toml
+	@$(UV) -r requirements/local.txt
+	@.venv/bin/uv pip install --python .venv/bin/python --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev.stamp: .venv/local.stamp requirements/dev.txt
+	@$(UV) -r requirements/dev.txt
+	@touch $@
