@@ -5,7 +5,7 @@ PYTHON ?= python3
 RUN := .venv/bin/python -m
 UV := .venv/bin/uv pip install --python .venv/bin/python --system-certs --require-hashes
 LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --system-certs --no-header --custom-compile-command "make lock"
+	--no-emit-index-url --system-certs --custom-compile-command "make lock"
 
 .PHONY: help
 help:  ## Show this list.
@@ -44,7 +44,7 @@ bench-startup: .venv/local.stamp  ## Time from POST to the first training step, 
 	@$(RUN) bench.startup
 
 .PHONY: lock
-lock: .venv/tools.stamp  ## Resolve the requirements anew, within the bounds of pyproject.toml.
+lock: .venv/tools.stamp  ## Write requirements/ from pyproject.toml, keeping every version that still fits.
 	$(LOCK) requirements/tools.in -o requirements/tools.txt
 	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml --all-extras -c requirements/dev.txt -o requirements/local.txt
