@@ -1,0 +1,294 @@
+"""The one table from what went wrong to what the caller is told (RFC 9457).
+
+RequestError                        the request itself is at fault, whatever the service holds
+├── MalformedRequestError           it breaks off, or its framing cannot be read
+├── InvalidRequestError             a part, field or header is unknown, missing or out of its domain
+├── UnsupportedContentTypeError     neither a form nor JSON
+├── RangeNotSatisfiableError        no byte of the file lies in the range
+└── RefusedDatasetError             the data cannot be taken; the reason is its ``__cause__``
+NotReadyError                       the service cannot work now; ``checks`` says what is away
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from app.jobs.errors import (
+    ArtifactNotFoundError,
+    BackendUnavailableError,
+    DatasetNotFoundError,
+    FieldError,
+    IdempotencyConflictError,
+    InUseError,
+    JobConflictError,
+    JobError,
+    JobNotFoundError,
+    ModelNotFoundError,
+    NotFoundError,
+    RefusedFileError,
+    RefusedSpecError,
+    TooLargeError,
+)
+
+_MEDIA_TYPE = "application/problem+json"
+_RETRY_AFTER_SECONDS = 5
+
+
+class RequestError(Exception):
+    """Base of what is wrong with a request, whatever the service holds."""
+
+
+class MalformedRequestError(RequestError):
+    """The request breaks off, or its framing cannot be read."""
+
+
+class InvalidRequestError(RequestError):
+    """A part, field or header is unknown, missing or out of its domain."""
+
+    def __init__(self, *errors: FieldError) -> None:
+        """Keep every fault, so that one answer names them all."""
+        super().__init__("; ".join(f"{error.pointer}: {error.message}" for error in errors))
+        self.errors = errors
+
+
+class UnsupportedContentTypeError(RequestError):
+    """The body is neither a form nor JSON."""
+
+
+class RangeNotSatisfiableError(RequestError):
+    """No byte of the file lies in the range that was asked for."""
+
+    def __init__(self, *, size: int) -> None:
+        """Keep the size, because the answer has to name it."""
+        super().__init__(f"the range must begin within the file. Its size: {size} bytes")
+        self.size = size
+
+
+class RefusedDatasetError(RequestError):
+    """The data cannot be taken, for the reason of the ``RefusedFileError`` that it carries."""
+
+    def __init__(self, refusal: RefusedFileError) -> None:
+        """Keep the refusal, which says why."""
+        super().__init__(str(refusal))
+        self.refusal = refusal
+
+
+class NotReadyError(Exception):
+    """The service cannot work now."""
+
+    def __init__(self, checks: Mapping[str, str]) -> None:
+        """Keep the checks, those that passed as well."""
+        away = ", ".join(name for name, state in checks.items() if state != "ok")
+        super().__init__(f"these cannot be reached: {away}")
+        self.checks = checks
+
+
+class FieldProblem(BaseModel):
+    """One fault, and where it is."""
+
+    pointer: str = Field(
+        description="JSON pointer into the spec; a part, parameter or field outside it by its name",
+        examples=["/schedule/final_sparsity"],
+    )
+    message: str = Field(
+        description="The rule, then what was received",
+        examples=["final_sparsity must be a fraction in [0, 1). Received: 50"],
+    )
+
+
+class Problem(BaseModel):
+    """Why a request was not carried out (RFC 9457)."""
+
+    type: str = Field(description="Identifies the kind of problem; ends with `code`")
+    title: str = Field(description="The kind of problem in words, the same for every occurrence")
+    status: int = Field(description="The HTTP status")
+    detail: str = Field(description="What happened this time")
+    code: str = Field(description="Stable identifier to branch on")
+    hint: str | None = Field(default=None, description="What to do about it, when there is more")
+    errors: list[FieldProblem] | None = Field(default=None, description="Every fault, for a 422")
+    checks: dict[str, str] | None = Field(default=None, description="What `/readyz` looked at")
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One kind of problem: what is the same whenever it occurs."""
+
+    status: HTTPStatus
+    code: str
+    title: str
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+_RETRY = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
+
+_KINDS: dict[type[Exception], _Kind] = {
+    MalformedRequestError: _Kind(
+        HTTPStatus.BAD_REQUEST, "malformed_request", "The request cannot be read"
+    ),
+    JobNotFoundError: _Kind(HTTPStatus.NOT_FOUND, "job_not_found", "There is no such job"),
+    ModelNotFoundError: _Kind(HTTPStatus.NOT_FOUND, "model_not_found", "There is no such model"),
+    DatasetNotFoundError: _Kind(
+        HTTPStatus.NOT_FOUND, "dataset_not_found", "There is no such dataset"
+    ),
+    ArtifactNotFoundError: _Kind(
+        HTTPStatus.NOT_FOUND, "artifact_not_found", "The job has no such artifact"
+    ),
+    NotFoundError: _Kind(HTTPStatus.NOT_FOUND, "not_found", "There is no such thing"),
+    JobConflictError: _Kind(
+        HTTPStatus.CONFLICT, "job_conflict", "The job's status does not allow this"
+    ),
+    InUseError: _Kind(HTTPStatus.CONFLICT, "in_use", "An unfinished job still needs it"),
+    TooLargeError: _Kind(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "The upload is too large"
+    ),
+    RefusedFileError: _Kind(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "refused_model", "The file cannot be taken as a model"
+    ),
+    UnsupportedContentTypeError: _Kind(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_content_type",
+        "The body is neither a form nor JSON",
+    ),
+    RangeNotSatisfiableError: _Kind(
+        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+        "range_not_satisfiable",
+        "The range lies outside the file",
+    ),
+    RefusedDatasetError: _Kind(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "refused_data", "The file cannot be taken as data"
+    ),
+    RefusedSpecError: _Kind(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_spec", "The spec cannot be carried out"
+    ),
+    InvalidRequestError: _Kind(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", "The request is not one of this call"
+    ),
+    IdempotencyConflictError: _Kind(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "idempotency_key_reused",
+        "The idempotency key was used for another request",
+    ),
+    BackendUnavailableError: _Kind(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "backend_unavailable",
+        "A part of the service cannot be reached",
+        _RETRY,
+    ),
+    NotReadyError: _Kind(
+        HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", "The service is not ready", _RETRY
+    ),
+}
+_BUG = _Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "The service has a bug")
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer every error of ``app`` with problem+json."""
+    for base in (JobError, RequestError, NotReadyError, Exception):
+        app.add_exception_handler(base, _answer)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(RequestValidationError, _answer_validation)
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe problem answers for OpenAPI.
+
+    >>> sorted(problem_responses(404, 409))
+    [404, 409]
+    """
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {_MEDIA_TYPE: {"schema": schema}},
+        }
+        for status in statuses
+    }
+
+
+async def _answer(_request: Request, error: Exception) -> JSONResponse:
+    kind = next((_KINDS[base] for base in type(error).__mro__ if base in _KINDS), _BUG)
+    match error:
+        case RefusedSpecError() | InvalidRequestError():
+            return _problem(kind, _listed(error.errors), errors=error.errors)
+        case RefusedFileError():
+            return _problem(kind, error.message, code=error.code, hint=error.hint)
+        case RefusedDatasetError(refusal=refusal):
+            pointed = FieldError(pointer="/data", message=refusal.message)
+            return _problem(
+                kind, refusal.message, code=refusal.code, hint=refusal.hint, errors=[pointed]
+            )
+        case RangeNotSatisfiableError(size=size):
+            return _problem(kind, str(error), headers={"Content-Range": f"bytes */{size}"})
+        case NotReadyError(checks=checks):
+            return _problem(kind, str(error), checks=checks)
+        case _:
+            # The words of an unforeseen error may hold secrets; the log has them.
+            detail = "The service's log has the details" if kind is _BUG else str(error)
+            return _problem(kind, detail)
+
+
+async def _answer_http(request: Request, error: Exception) -> JSONResponse:
+    """Answer for what the framework refuses by itself: unknown paths, methods, bodies."""
+    if not isinstance(error, HTTPException):
+        return await _answer(request, error)
+    status = HTTPStatus(error.status_code)
+    kind = _Kind(status, status.name.lower(), status.phrase)
+    detail = f"{request.method} {request.url.path}: {error.detail}"
+    return _problem(kind, detail, headers=error.headers or {})
+
+
+async def _answer_validation(request: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, RequestValidationError):
+        return await _answer(request, error)
+    faults = [
+        FieldError(
+            # The first part of a location is where it stands: path, query, header.
+            pointer="".join(f"/{part}" for part in fault["loc"][1:]),
+            message=f"{fault['msg']}. Received: {reprlib.repr(fault['input'])}",
+        )
+        for fault in error.errors()
+    ]
+    return await _answer(request, InvalidRequestError(*faults))
+
+
+def _listed(errors: Sequence[FieldError]) -> str:
+    return "; ".join(f"{error.pointer}: {error.message}" for error in errors)
+
+
+def _problem(  # noqa: PLR0913 - one parameter a member of the answer
+    kind: _Kind,
+    detail: str,
+    *,
+    code: str | None = None,
+    hint: str | None = None,
+    errors: Sequence[FieldError] | None = None,
+    checks: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    code = kind.code if code is None else code
+    problem = Problem(
+        type=f"urn:espalier:problem:{code}",
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        code=code,
+        hint=hint,
+        errors=None if errors is None else [FieldProblem(**asdict(error)) for error in errors],
+        checks=None if checks is None else dict(checks),
+    )
+    return JSONResponse(
+        problem.model_dump(exclude_none=True),
+        status_code=kind.status,
+        headers={**kind.headers, **(headers or {})},
+        media_type=_MEDIA_TYPE,
+    )
