@@ -1,0 +1,1 @@
+"""What is measured, and against whom; each module prints a table."""
