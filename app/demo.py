@@ -208,7 +208,8 @@ def _download(client: httpx2.Client, job: _Job, path: Path) -> None:
 
 def _measure(data: Path, *models: Path) -> list[Measured]:
     """Ask plain Keras, in a process of its own (``-I``: nothing of this folder can be imported)."""
-    answers = _run("-I", str(_PLAIN_KERAS), str(data), *map(str, models)).splitlines()
+    pairs = [str(path) for model in models for path in (model, data)]
+    answers = _run("-I", str(_PLAIN_KERAS), *pairs).splitlines()
     return [
         Measured.of(path, json.loads(answer)) for path, answer in zip(models, answers, strict=True)
     ]
