@@ -1,0 +1,88 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+"""How samples reach a model: in batches, made as they are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from app.jobs.spec import Preprocessing
+from worker.data import Array, BatchOrder, InputForm, Samples
+from worker.errors import RefusedError
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of samples, one pass over them or several one after the other."""
+
+    def __init__(self, feeder: Feeder, samples: Samples, order: BatchOrder, *, epochs: int) -> None:
+        super().__init__()
+        self._feeder = feeder
+        self._samples = samples
+        self._order = order
+        self._epochs = epochs
+
+    def __len__(self) -> int:
+        return self._order.steps_per_epoch * self._epochs
+
+    def __getitem__(self, index: int) -> tuple[Any, Array]:
+        places = self._order.at(index)
+        inputs = tuple(array[places] for array in self._samples.inputs)
+        return self._feeder.accept(inputs), self._samples.labels[places]
+
+
+@dataclass(frozen=True)
+class Feeder:
+    """Turns stored samples into what one model takes."""
+
+    structure: Any  #: The model's inputs, nested as it wants them.
+    forms: tuple[InputForm, ...]
+    preprocessing: Preprocessing
+    batch_size: int
+
+    @classmethod
+    def of(cls, model: keras.Model, preprocessing: Preprocessing, *, batch_size: int) -> Feeder:
+        """Return the feeder of ``model``.
+
+        Raises:
+            RefusedError: preprocessing is asked for an input that takes whole numbers.
+        """
+        forms = tuple(
+            InputForm(name, tuple(tensor.shape[1:]), tensor.dtype)
+            for name, tensor in zip(input_names(model), model.inputs, strict=True)
+        )
+        declared = preprocessing.rescale is not None or preprocessing.offset != 0
+        whole = [form.name for form in forms if "int" in form.dtype]
+        if declared and whole:
+            raise RefusedError(
+                "preprocessing_of_integers",
+                f"The model's input {whole[0]!r} takes whole numbers, so preprocessing would "
+                "round them away.",
+                hint="Leave out rescale and offset.",
+            )
+        structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+        return cls(structure, forms, preprocessing, batch_size)
+
+    def accept(self, stored: tuple[Array, ...]) -> Any:  # noqa: ANN401  (as nested as the model)
+        """Return a batch of inputs as the model takes it."""
+        batch = [
+            form.accept(array, self.preprocessing)
+            for form, array in zip(self.forms, stored, strict=True)
+        ]
+        return keras.tree.pack_sequence_as(self.structure, batch)
+
+    def in_order(self, samples: Samples) -> Batches:
+        """Return one pass over the samples in the order of the file."""
+        return Batches(self, samples, BatchOrder(len(samples), self.batch_size), epochs=1)
+
+    def shuffled(self, samples: Samples, *, seed: int, epochs: int) -> Batches:
+        """Return ``epochs`` passes, each in an order of its own that only the seed decides."""
+        order = BatchOrder(len(samples), self.batch_size, seed)
+        return Batches(self, samples, order, epochs=epochs)
+
+
+def input_names(model: keras.Model) -> tuple[str, ...]:
+    """Return the names of the model's inputs, in its order."""
+    return tuple(tensor.name for tensor in model.inputs)
