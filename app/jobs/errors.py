@@ -12,6 +12,7 @@ JobError
 │   └── IdempotencyConflictError  the key was used for another request
 ├── RefusedFileError              the uploaded file is not one that can be taken; `code` says why
 ├── RefusedSpecError              the spec cannot be carried out on this model and data
+├── InvalidCursorError            the cursor is not one that a page gave
 ├── TooLargeError                 more bytes than the operator allows
 ├── LostClaimError                another worker holds the job now; write nothing more
 └── BackendUnavailableError       Redis, database or files cannot be reached; the only one retried
@@ -92,6 +93,10 @@ class RefusedSpecError(JobError):
         """Keep every fault, so that one answer names them all."""
         super().__init__("; ".join(f"{error.pointer}: {error.message}" for error in errors))
         self.errors = errors
+
+
+class InvalidCursorError(JobError):
+    """The cursor is not one that a page of jobs gave."""
 
 
 class TooLargeError(JobError):

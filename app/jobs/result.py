@@ -2,7 +2,9 @@
 
 from pydantic import BaseModel, ConfigDict
 
-Metrics = dict[str, float]
+from app.jobs.figures import Figure
+
+Metrics = dict[str, Figure]
 
 
 class _Record(BaseModel):

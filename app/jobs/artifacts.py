@@ -1,0 +1,151 @@
+"""The artifact store: files too large for the database, each under a key that we made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore
+from pydantic import BaseModel, ConfigDict
+
+from app.jobs.errors import ArtifactNotFoundError, BackendUnavailableError
+
+_CHUNK_BYTES = 1 << 20
+#: Names joined by ``/``; none begins with a dot, so none leads upwards or to the root.
+_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+
+
+class StoredArtifact(BaseModel):
+    """A downloadable file of a job, as the service keeps it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str  #: Unique in the job, for example ``model.keras``.
+    key: str  #: Where the artifact store has it.
+    format: str  #: As the spec calls it, for example ``keras``.
+    bytes: int
+    sha256: str  #: In hexadecimal.
+
+
+def job_prefix(job_id: str) -> str:
+    """Return the key below which everything lies that the attempts of a job made."""
+    return f"jobs/{job_id}"
+
+
+def artifact_key(job_id: str, fence: int, name: str) -> str:
+    """Return the key of one file of one attempt; no other attempt writes there."""
+    return f"{job_prefix(job_id)}/{fence}/{name}"
+
+
+class ArtifactStore:
+    """Files by key. A file is there whole or not at all.
+
+    Every method raises BackendUnavailableError when the store cannot be reached, and ValueError
+    for a key that is not relative or leads upwards: keys are ours, so that is a bug.
+
+    Args:
+        url: ``file://`` and the absolute path of a folder, which is made if missing.
+    """
+
+    def __init__(self, url: str) -> None:
+        if not url.startswith("file://"):
+            message = f"the artifact store's URL must begin with file://. Received: {url}"
+            raise ValueError(message)
+        with _translated(url):
+            self._store = LocalStore.from_url(url, mkdir=True, automatic_cleanup=True)
+
+    def is_reachable(self) -> bool:
+        """Whether the store answers now."""
+        try:
+            with _translated("the root"):
+                self._store.list_with_delimiter()
+        except BackendUnavailableError:
+            return False
+        return True
+
+    def put(self, key: str, path: Path) -> None:
+        """Store a copy of the file at ``path``; what was there under ``key`` is replaced."""
+        with path.open("rb") as file, _translated(key):
+            obstore.put(self._store, _checked(key), file)
+
+    def fetch(self, key: str, path: Path) -> None:
+        """Write the file to ``path``, whose folder exists.
+
+        Raises:
+            ArtifactNotFoundError: there is no such file.
+        """
+        chunks = self.stream(key)
+        with path.open("wb") as file:
+            file.writelines(chunks)
+
+    def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Return the bytes from ``start`` to before ``end`` in chunks; ``None`` for the last.
+
+        Raises:
+            ArtifactNotFoundError: there is no such file; raised by the call, not by the first
+                chunk.
+        """
+        size = self.size(key)
+        stop = size if end is None else min(end, size)
+        if start >= stop:
+            return iter(())
+        with _translated(key):
+            found = obstore.get(self._store, key, options={"range": (start, stop)})
+        return _chunks(key, found)
+
+    def size(self, key: str) -> int:
+        """Return the file's size in bytes.
+
+        Raises:
+            ArtifactNotFoundError: there is no such file.
+        """
+        with _translated(key):
+            return obstore.head(self._store, _checked(key))["size"]
+
+    def delete(self, key: str) -> None:
+        """Remove the file; one that is not there is no error."""
+        with _translated(key):
+            try:
+                obstore.delete(self._store, _checked(key))
+            except FileNotFoundError:
+                return
+
+    def delete_below(self, prefix: str) -> None:
+        """Remove every file whose key continues ``prefix`` after a ``/``; or else the one file.
+
+        So it removes whatever ``Store.delete_job`` names, be it a folder or a file.
+        """
+        with _translated(prefix):
+            # obstore's type for tables stays unknown where arro3 is not installed.
+            listed = self._store.list(_checked(prefix))  # pyright: ignore[reportUnknownMemberType]
+            keys = [meta["path"] for chunk in listed for meta in chunk]
+        for key in keys or [prefix]:
+            self.delete(key)
+
+
+def _checked(key: str) -> str:
+    if not _KEY.fullmatch(key):
+        message = f"a key must be plain names joined by '/'. Received: {key!r}"
+        raise ValueError(message)
+    return key
+
+
+def _chunks(key: str, found: obstore.GetResult) -> Iterator[bytes]:
+    with _translated(key):
+        yield from found.stream(min_chunk_size=_CHUNK_BYTES)
+
+
+@contextmanager
+def _translated(key: str) -> Generator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        message = f"no file is stored under {key}"
+        raise ArtifactNotFoundError(message) from error
+    except (BaseError, OSError) as error:
+        message = f"the artifact store does not answer: {error}"
+        raise BackendUnavailableError(message) from error

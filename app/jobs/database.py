@@ -1,0 +1,119 @@
+"""The database: how it is opened, brought up to date, and what its failures are called here."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, event, func, make_url, select
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from app.jobs.errors import BackendUnavailableError
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_BUSY_SECONDS = 30
+#: Execution option of a connection that is going to write.
+_WRITES = "espalier_writes"
+
+
+def create_engine(url: str) -> Engine:
+    """Return the engine for ``url``; for SQLite, the file's folder is made.
+
+    Many processes may use one SQLite file at once: readers never wait, writers wait for one
+    another for up to 30 s.
+    """
+    if make_url(url).get_backend_name() != "sqlite":
+        return sqlalchemy.create_engine(url, pool_pre_ping=True)
+    Path(make_url(url).database or "").parent.mkdir(parents=True, exist_ok=True)
+    engine = sqlalchemy.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def migrate(url: str) -> None:
+    """Bring the database to the newest tables; several processes may call it at once.
+
+    Raises:
+        BackendUnavailableError: the database cannot be reached.
+    """
+    engine = create_engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    try:
+        # On SQLite the transaction holds the write lock, so that a second caller waits and then
+        # finds nothing left to do.
+        with writing(engine) as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def writing(engine: Engine) -> Generator[Connection]:
+    """Give a connection whose transaction may write; it commits at the end of the block.
+
+    On SQLite it takes the write lock at once: a transaction that reads first and locks later
+    fails instead of waiting.
+
+    Raises:
+        BackendUnavailableError: the database cannot be reached, or is locked for too long.
+    """
+    with (
+        _translated(),
+        engine.connect().execution_options(**{_WRITES: True}) as connection,
+        connection.begin(),
+    ):
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Generator[Connection]:
+    """Give a connection that sees one moment of the database.
+
+    Raises:
+        BackendUnavailableError: the database cannot be reached.
+    """
+    with _translated(), engine.connect() as connection:
+        yield connection
+
+
+def database_time(connection: Connection) -> datetime:
+    """Return the database's clock, in UTC: the one that all processes share."""
+    if connection.dialect.name == "sqlite":
+        text = connection.scalar(select(func.strftime("%Y-%m-%d %H:%M:%f", "now")))
+        return datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
+    now = connection.scalar(select(func.clock_timestamp()))
+    assert isinstance(now, datetime)
+    return now.astimezone(UTC)
+
+
+@contextmanager
+def _translated() -> Generator[None]:
+    try:
+        yield
+    except (OperationalError, PoolTimeoutError) as error:
+        message = f"the database does not answer: {error}"
+        raise BackendUnavailableError(message) from error
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
+    # The driver would begin transactions by itself, and never for reading; `_begin_sqlite` does.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,1 @@
+"""The changes; ``down_revision`` chains them."""

@@ -1,0 +1,80 @@
+"""The doorbell: it wakes a worker for a job. What is lost here is only a wake-up, never a job.
+
+The one file of ``app`` that names Celery; what the two sides of the queue must agree on stands
+here too.
+"""
+
+from __future__ import annotations
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from app.jobs.errors import BackendUnavailableError
+
+#: Name of the task; its one argument is the id of the job.
+PRUNE_TASK = "espalier.prune"
+PRUNE_QUEUE = "espalier"
+
+#: What both sides tell the transport. By default it looks for messages of dead workers only every
+#: 100 s, and a connection that a firewall dropped in silence is never noticed.
+BROKER_TRANSPORT_OPTIONS = {
+    "health_check_interval": 15,
+    "socket_keepalive": True,
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+}
+
+_CONNECT_SECONDS = 1.0
+_ANSWER_SECONDS = 1.0
+#: A pooled connection that has died since it was last used deserves one more try, at once.
+_ONCE_MORE = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+
+
+class Doorbell:
+    """Rings for jobs; fails within seconds when the broker is away.
+
+    Args:
+        redis_url: The broker, for example ``redis://127.0.0.1:6379/0`` or
+            ``redis+socket:///run/valkey.sock``.
+    """
+
+    def __init__(self, redis_url: str) -> None:
+        self._celery = Celery("espalier", broker=redis_url, set_as_current=False)
+        self._celery.conf.update(
+            task_serializer="json",
+            accept_content=["json"],
+            broker_transport_options={
+                **BROKER_TRANSPORT_OPTIONS,
+                "socket_connect_timeout": _CONNECT_SECONDS,
+                "socket_timeout": _ANSWER_SECONDS,
+                **_ONCE_MORE,
+            },
+        )
+
+    def ring(self, job_id: str) -> None:
+        """Wake a worker for the job.
+
+        Raises:
+            BackendUnavailableError: the broker does not answer.
+        """
+        try:
+            self._celery.send_task(
+                PRUNE_TASK,
+                args=(job_id,),
+                queue=PRUNE_QUEUE,
+                ignore_result=True,
+                retry_policy=_ONCE_MORE,
+            )
+        except OperationalError as error:
+            message = f"the broker does not answer: {error}"
+            raise BackendUnavailableError(message) from error
+
+    def is_reachable(self) -> bool:
+        """Whether the broker answers now."""
+        try:
+            with self._celery.connection_for_write() as connection:
+                # Asking for the channel connects, which sends a PING.
+                _ = connection.default_channel
+        except OperationalError:
+            return False
+        return True

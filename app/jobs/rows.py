@@ -1,0 +1,99 @@
+"""Jobs as rows: read, locked, and written so that every change is also an event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
+
+from app.jobs.errors import JobNotFoundError
+from app.jobs.events import Told, changes
+from app.jobs.job import Job
+from app.jobs.tables import events, jobs
+
+#: What an update may change of the record; the rest is as submitted.
+_MUTABLE = (
+    "status",
+    "stage",
+    "started_at",
+    "finished_at",
+    "progress",
+    "warnings",
+    "failure",
+    "result",
+)
+
+
+def job_from(row: RowMapping) -> Job:
+    """Return the record in a row of ``jobs``."""
+    return Job.model_validate({name: row[name] for name in Job.model_fields})
+
+
+def read_row(connection: Connection, job_id: str) -> RowMapping:
+    """Return a job's row, or raise JobNotFoundError."""
+    return _only(connection, _by_id(job_id), job_id)
+
+
+def lock_row(connection: Connection, job_id: str) -> RowMapping:
+    """Return a job's row, which nobody else can change until the transaction ends.
+
+    Raises:
+        JobNotFoundError: there is no such job.
+    """
+    return _only(connection, _by_id(job_id).with_for_update(), job_id)
+
+
+def insert_job(connection: Connection, job: Job, *, at: datetime) -> None:
+    """Write a new job and its first events."""
+    fields = {name: getattr(job, name) for name in Job.model_fields}
+    dataset_id = None if job.dataset is None else job.dataset.id
+    row = insert(jobs).values(**fields, model_id=job.model.id, dataset_id=dataset_id)
+    connection.execute(row)
+    append_events(connection, job.id, changes(None, job), at=at)
+
+
+def update_job(
+    connection: Connection, before: Job, after: Job, *, at: datetime, **columns: object
+) -> Job:
+    """Write what changed, with its events, and return ``after``.
+
+    Args:
+        connection: In a writing transaction that holds the row.
+        before: The record as the row has it.
+        after: The record as it will be.
+        at: When, for the events.
+        columns: Values for the columns of ``jobs`` that are not in the record.
+    """
+    fields = {name: getattr(after, name) for name in _MUTABLE}
+    row = update(jobs).where(jobs.c.id == after.id).values(**fields, **columns)
+    connection.execute(row)
+    append_events(connection, after.id, changes(before, after), at=at)
+    return after
+
+
+def append_events(
+    connection: Connection, job_id: str, told: Iterable[Told], *, at: datetime
+) -> None:
+    """Number the events on from the job's last; the transaction holds the job's row."""
+    last = select(func.coalesce(func.max(events.c.number), 0)).where(events.c.job_id == job_id)
+    first = connection.scalars(last).one() + 1
+    rows = [
+        {"job_id": job_id, "number": number, "at": at, "kind": kind, "data": data}
+        for number, (kind, data) in enumerate(told, start=first)
+    ]
+    if rows:
+        connection.execute(insert(events), rows)
+
+
+def _by_id(job_id: str) -> Select[Any]:
+    return select(jobs).where(jobs.c.id == job_id)
+
+
+def _only(connection: Connection, query: Select[Any], job_id: str) -> RowMapping:
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        message = f"there is no job {job_id!r:.80}"
+        raise JobNotFoundError(message)
+    return row

@@ -1,0 +1,110 @@
+"""Uploaded files of one kind, as rows."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Select,
+    Table,
+    delete,
+    exists,
+    insert,
+    select,
+    update,
+)
+
+from app.jobs.errors import InUseError, NotFoundError
+from app.jobs.job import JobStatus
+from app.jobs.tables import jobs
+from app.jobs.uploads import StoredDataset, StoredModel
+
+_Stored = TypeVar("_Stored", StoredModel, StoredDataset)
+
+_UNFINISHED = [status for status in JobStatus if not status.is_final]
+
+
+class Shelf(Generic[_Stored]):
+    """The models, or the datasets.
+
+    Args:
+        noun: What one of them is called in an error.
+        table: Where they are kept.
+        used_as: The column of ``jobs`` that names the one that a job works on.
+        record: The record of one.
+        missing: Raised when there is no such thing.
+    """
+
+    def __init__(
+        self,
+        noun: str,
+        table: Table,
+        used_as: Column[str],
+        *,
+        record: type[_Stored],
+        missing: type[NotFoundError],
+    ) -> None:
+        self._noun = noun
+        self._table = table
+        self._used_as = used_as
+        self._record = record
+        self._missing = missing
+
+    def add(self, connection: Connection, stored: _Stored) -> None:
+        """Keep ``stored``, whose file is in the artifact store already."""
+        fields = {name: getattr(stored, name) for name in self._record.model_fields}
+        connection.execute(insert(self._table).values(id=stored.ref.id, **fields))
+
+    def get(self, connection: Connection, id_: str) -> _Stored:
+        """Return one, or raise what was given as ``missing``."""
+        return self._only(connection, self._by_id(id_), id_)
+
+    def hold(self, connection: Connection, id_: str) -> _Stored:
+        """Return one that nobody can delete until the transaction ends."""
+        return self._only(connection, self._by_id(id_).with_for_update(), id_)
+
+    def delete(self, connection: Connection, id_: str) -> str:
+        """Forget one and return the key of its file.
+
+        Raises:
+            InUseError: an unfinished job needs it.
+        """
+        stored = self.hold(connection, id_)
+        in_use = exists().where(self._used_as == id_, jobs.c.status.in_(_UNFINISHED))
+        if connection.scalar(select(in_use)):
+            message = f"the {self._noun} {id_} is needed by a job that has not finished"
+            raise InUseError(message)
+        connection.execute(delete(self._table).where(self._table.c.id == id_))
+        return stored.key
+
+    def leave_with(self, connection: Connection, job_id: str) -> list[str]:
+        """Forget what came with a deleted job and return the keys of the files.
+
+        What another job names stays, and goes with that job from now on.
+        """
+        heir = (
+            select(jobs.c.id)
+            .where(self._used_as == self._table.c.id)
+            .order_by(jobs.c.id.desc())
+            .limit(1)
+            .correlate(self._table)
+            .scalar_subquery()
+        )
+        came_with = self._table.c.uploaded_with == job_id
+        orphans = delete(self._table).where(came_with, heir.is_(None)).returning(self._table.c.key)
+        keys = list(connection.scalars(orphans))
+        connection.execute(update(self._table).where(came_with).values(uploaded_with=heir))
+        return keys
+
+    def _by_id(self, id_: str) -> Select[Any]:
+        columns = (self._table.c[name] for name in self._record.model_fields)
+        return select(*columns).where(self._table.c.id == id_)
+
+    def _only(self, connection: Connection, query: Select[Any], id_: str) -> _Stored:
+        row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            message = f"there is no {self._noun} {id_!r:.80}"
+            raise self._missing(message)
+        return self._record.model_validate(row)

@@ -1,0 +1,144 @@
+"""The tables, as the migrations leave them behind; a test compares the two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import JsonValue
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Enum,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+)
+
+from app.jobs.columns import JsonOf, UtcDateTime
+from app.jobs.events import EventKind
+from app.jobs.history import Columns, Scope
+from app.jobs.job import Failure, FileRef, JobStatus, Notice, Progress, Stage
+from app.jobs.result import JobResult
+from app.jobs.spec import JobSpec
+from app.jobs.uploads import DatasetSummary, ModelSummary
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _word(kind: type[JobStatus | Stage | EventKind | Scope]) -> Enum:
+    """Return the column type of a word out of a few; the database sees a string."""
+    return Enum(kind, native_enum=False, length=32, values_callable=list)
+
+
+def _id() -> String:
+    return String(40)
+
+
+def _of_job() -> Column[Any]:
+    return Column("job_id", _id(), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+
+
+models = Table(
+    "models",
+    metadata,
+    Column("id", _id(), primary_key=True),
+    Column("ref", JsonOf(FileRef), nullable=False),
+    Column("key", String(255), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("summary", JsonOf(ModelSummary), nullable=False),
+    Column("uploaded_with", _id(), index=True),
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", _id(), primary_key=True),
+    Column("ref", JsonOf(FileRef), nullable=False),
+    Column("key", String(255), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("summary", JsonOf(DatasetSummary), nullable=False),
+    Column("uploaded_with", _id(), index=True),
+)
+
+#: The first block is the job record; the second is what only the store knows of it.
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", _id(), primary_key=True),
+    Column("status", _word(JobStatus), nullable=False, index=True),
+    Column("stage", _word(Stage)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("finished_at", UtcDateTime),
+    Column("progress", JsonOf(Progress)),
+    Column("model", JsonOf(FileRef), nullable=False),
+    Column("dataset", JsonOf(FileRef)),
+    Column("spec", JsonOf(JobSpec), nullable=False),
+    Column("warnings", JsonOf(tuple[Notice, ...]), nullable=False),
+    Column("failure", JsonOf(Failure)),
+    Column("result", JsonOf(JobResult)),
+    # No foreign keys: a finished job outlives the files that it was made from.
+    Column("model_id", _id(), nullable=False, index=True),
+    Column("dataset_id", _id(), index=True),
+    #: Rises with every claim; who holds a lower one can write nothing any more.
+    Column("fence", Integer, nullable=False, default=0),
+    #: Claims that count against ``max_attempts``.
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("worker", String(255)),
+    #: Who claimed it is taken for dead after this.
+    Column("lease_expires_at", UtcDateTime),
+    Column("cancel_requested", Boolean, nullable=False, default=False),
+    #: When a worker was last told of it; NULL when nobody was since it was queued.
+    Column("rung_at", UtcDateTime),
+    Index(None, "created_at", "id"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    _of_job(),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("kind", _word(EventKind), nullable=False),
+    Column("data", JsonOf(dict[str, JsonValue]), nullable=False),
+)
+
+history = Table(
+    "history",
+    metadata,
+    _of_job(),
+    Column("fence", Integer, primary_key=True, autoincrement=False),
+    #: Counted from 1 within an attempt.
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("scope", _word(Scope), nullable=False),
+    Column("columns", JsonOf(Columns), nullable=False),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    _of_job(),
+    Column("name", String(255), primary_key=True),
+    Column("key", String(255), nullable=False),
+    Column("format", String(32), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("key", String(255), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("job_id", _id(), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+)
