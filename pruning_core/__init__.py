@@ -1,1 +1,76 @@
-"""Magnitude pruning for Keras 3."""
+"""Magnitude pruning for Keras 3.
+
+The settings are plain values; what needs Keras is imported when it is first asked for, so that
+a process that only handles settings never pays for Keras.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pruning_core.config import LayerRule, PruningConfig, Uniform, Unstructured
+from pruning_core.errors import (
+    NonFiniteWeightsError,
+    PruningConfigError,
+    PruningError,
+    UnsupportedModelError,
+)
+from pruning_core.schedule import Constant, Iterative, OneShot, PolynomialDecay
+from pruning_core.tfmot import schedule_from_tfmot
+
+if TYPE_CHECKING:
+    from pruning_core.export import save
+    from pruning_core.optimizer import PruningOptimizer
+    from pruning_core.report import SparsityReport, TensorSparsity, report
+    from pruning_core.training import Pruned, Pruning, prune
+
+__all__ = [
+    "Constant",
+    "Iterative",
+    "LayerRule",
+    "NonFiniteWeightsError",
+    "OneShot",
+    "PolynomialDecay",
+    "Pruned",
+    "Pruning",
+    "PruningConfig",
+    "PruningConfigError",
+    "PruningError",
+    "PruningOptimizer",
+    "SparsityReport",
+    "TensorSparsity",
+    "Uniform",
+    "Unstructured",
+    "UnsupportedModelError",
+    "prune",
+    "report",
+    "save",
+    "schedule_from_tfmot",
+]
+
+_FACING_KERAS = {
+    "Pruned": "training",
+    "Pruning": "training",
+    "PruningOptimizer": "optimizer",
+    "SparsityReport": "report",
+    "TensorSparsity": "report",
+    "prune": "training",
+    "report": "report",
+    "save": "export",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs Keras, the first time it is asked for."""
+    if name not in _FACING_KERAS:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(import_module(f"{__name__}.{_FACING_KERAS[name]}"), name)
+    globals()[name] = value  # over the submodule `report`, which import sets by the same name
+    return value
+
+
+def __dir__() -> list[str]:
+    """Name what can be imported, imported yet or not."""
+    return sorted({*globals(), *__all__})

@@ -1,8 +1,12 @@
 """Domains that several settings share, each stated once."""
 
 import math
+from typing import Any
 
-from pruning_core.errors import PruningConfigError
+import numpy as np
+from numpy.typing import NDArray
+
+from pruning_core.errors import NonFiniteWeightsError, PruningConfigError
 
 
 def require_fraction(field: str, value: float) -> None:
@@ -30,3 +34,24 @@ def require_at_least(field: str, value: float, lowest: float) -> None:
     if not (value >= lowest and math.isfinite(value)):
         message = f"{field} must be at least {lowest}. Received: {value}"
         raise PruningConfigError(message, field=field)
+
+
+def require_finite(what: str, values: NDArray[np.floating[Any]]) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        NonFiniteWeightsError: naming ``what``.
+
+    >>> require_finite("scores", np.array([1.0, np.nan]))
+    Traceback (most recent call last):
+    pruning_core.errors.NonFiniteWeightsError: scores must be finite. Received: 1 of 2 NaN or infinite
+    """
+    if np.isfinite(values.sum(dtype=np.float64)):  # fast, and no finite sum hides a NaN
+        return
+    finite = np.count_nonzero(np.isfinite(values))
+    if finite < values.size:
+        message = (
+            f"{what} must be finite. "
+            f"Received: {values.size - finite} of {values.size} NaN or infinite"
+        )
+        raise NonFiniteWeightsError(message)

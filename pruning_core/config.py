@@ -6,9 +6,10 @@ is one choice of each. New ones join the unions below.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, Self, TypeAlias
 
 from pruning_core.errors import PruningConfigError
 from pruning_core.schedule import PolynomialDecay, Schedule
@@ -93,3 +94,34 @@ class PruningConfig:
     def rule_for(self, path: str) -> LayerRule | None:
         """First rule that covers ``path``; ``None`` when none does."""
         return next((rule for rule in self.layers if rule.covers(path)), None)
+
+    def resolved(self, total_steps: int) -> Self:
+        """Return the configuration with the open ends of all schedules filled in.
+
+        Args:
+            total_steps: Optimizer steps of the whole training; 0 for none.
+
+        Raises:
+            PruningConfigError: a schedule would not be over when the training is; ``field`` is
+                its place, for example ``layers/0/schedule/end_step``.
+        """
+        return dataclasses.replace(
+            self,
+            schedule=_resolved("schedule", self.schedule, total_steps),
+            layers=tuple(
+                rule
+                if rule.schedule is None
+                else dataclasses.replace(
+                    rule,
+                    schedule=_resolved(f"layers/{position}/schedule", rule.schedule, total_steps),
+                )
+                for position, rule in enumerate(self.layers)
+            ),
+        )
+
+
+def _resolved(field_: str, schedule: Schedule, total_steps: int) -> Schedule:
+    try:
+        return schedule.resolved(total_steps)
+    except PruningConfigError as error:
+        raise PruningConfigError(str(error), field=f"{field_}/{error.field}") from error

@@ -2,7 +2,8 @@
 
 PruningError
 ├── PruningConfigError       a setting lies outside its domain      (also ValueError)
-└── UnsupportedModelError    nothing here that this configuration can prune
+├── UnsupportedModelError    nothing here that this configuration can prune
+└── NonFiniteWeightsError    the training diverged: weights are NaN or infinite
 """
 
 
@@ -28,3 +29,7 @@ class PruningConfigError(PruningError, ValueError):
 
 class UnsupportedModelError(PruningError):
     """Nothing in the model can be pruned by this configuration."""
+
+
+class NonFiniteWeightsError(PruningError):
+    """Weights are NaN or infinite, so they cannot be ranked: the training has diverged."""

@@ -1,0 +1,25 @@
+"""The models that are measured."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+
+def mnist_cnn() -> keras.Model:
+    """Return the MNIST CNN of 3,274,634 parameters, 13.1 MB in float32, untrained."""
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(32, 5, padding="same", activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(64, 5, padding="same", activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(1024, activation="relu"),
+            layers.Dropout(0.4),
+            layers.Dense(10, activation="softmax"),
+        ],
+        name="mnist_cnn",
+    )

@@ -1,0 +1,123 @@
+"""The Keras callback that chooses the masks anew when a schedule says so."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from pruning_core.allocation import uniform
+from pruning_core.checks import require_finite
+from pruning_core.criterion import Scores, magnitude
+from pruning_core.mask import Mask
+from pruning_core.optimizer import PruningOptimizer
+from pruning_core.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """Weight tensors that follow one schedule."""
+
+    schedule: Schedule  #: Resolved.
+    positions: tuple[int, ...]  #: Where the optimizer has them.
+    variables: tuple[keras.Variable, ...]
+    names: tuple[str, ...]  #: For messages.
+
+    def is_due(self, step: int, *, done_up_to: int) -> bool:
+        """Whether an update falls after step ``done_up_to`` and not after ``step``."""
+        last_update = self.schedule.last_update(step)
+        return last_update is not None and last_update > done_up_to
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many weights each tensor has."""
+        return tuple(math.prod(variable.shape) for variable in self.variables)
+
+    def sparsity_at(self, step: int) -> float:
+        """Sparsity of the latest update up to ``step``."""
+        last_update = self.schedule.last_update(step)
+        return 0.0 if last_update is None else self.schedule.sparsity_at(last_update)
+
+
+class MaskUpdates(keras.callbacks.Callback):
+    """Chooses masks anew at the update steps of the schedules, on the host.
+
+    An update that falls inside one execution of several steps is made right after it. What has
+    been done is read from the optimizer, so training that was stopped goes on as if it had not
+    been.
+
+    Between updates it only counts: it asks the device how many steps were done when, by the
+    batches seen, an update may be due, and at the beginning of an epoch.
+    """
+
+    def __init__(self, optimizer: PruningOptimizer, scheduled: Sequence[Scheduled]) -> None:
+        """Keep what is to be updated, and where."""
+        super().__init__()
+        self._optimizer = optimizer
+        self._scheduled = tuple(scheduled)
+        self._step = 0
+        self._batch = -1
+        self._done_up_to = -1
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Make the updates that are due: the one before the first step, or after a resume.
+
+        Not in ``on_train_begin``, where other callbacks restore checkpoints.
+        """
+        del epoch, logs
+        self._update(batch=-1)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Make the updates that are due after this batch."""
+        del logs
+        step_at_most = self._step + batch - self._batch
+        if any(group.is_due(step_at_most, done_up_to=self._done_up_to) for group in self._scheduled):
+            self._update(batch)
+
+    def _update(self, batch: int) -> None:
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()
+        self._step = self._optimizer.steps_done()
+        self._batch = batch
+        self._done_up_to = update_masks(self._optimizer, self._scheduled, self._step)
+
+
+def update_masks(
+    optimizer: PruningOptimizer, scheduled: Sequence[Scheduled], step: int
+) -> int:
+    """Make every update that is due at ``step``; return the step up to which all are made.
+
+    Raises:
+        NonFiniteWeightsError: weights to choose from are NaN or infinite.
+    """
+    done_up_to = optimizer.masks_done_up_to()
+    due = [group for group in scheduled if group.is_due(step, done_up_to=done_up_to)]
+    if not due:
+        return done_up_to
+    masks = {
+        position: mask
+        for group in due
+        for position, mask in zip(group.positions, _chosen(group, step), strict=True)
+    }
+    optimizer.set_masks(masks, up_to=step)
+    return step
+
+
+def _chosen(group: Scheduled, step: int) -> list[Mask]:
+    scores = [
+        _scores(f"the weights of {name} after step {step}", variable)
+        for name, variable in zip(group.names, group.variables, strict=True)
+    ]
+    return uniform(scores, group.sparsity_at(step))
+
+
+def _scores(what: str, variable: keras.Variable) -> Scores:
+    scores = magnitude(keras.ops.convert_to_numpy(variable))
+    require_finite(what, scores)
+    return scores

@@ -1,0 +1,98 @@
+"""How a model is compiled, so that its copies can be compiled alike."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import keras
+from keras.optimizers import LossScaleOptimizer, Optimizer
+
+from pruning_core.optimizer import PruningOptimizer
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """Arguments of ``compile``; optimizer and metrics are never used themselves, only copied."""
+
+    optimizer: Optimizer
+    arguments: Mapping[str, Any]  #: All but the optimizer.
+    is_complete: bool  #: There is a loss, or the model was compiled without one on purpose.
+
+    @classmethod
+    def of(
+        cls,
+        model: keras.Model,
+        *,
+        optimizer: Optimizer | str | None = None,
+        loss: Any = None,
+        metrics: Any = None,
+    ) -> Self:
+        """Return how ``model`` is compiled, with what is given in place of its own."""
+        own = dict(_compile_arguments(model))
+        given = {"optimizer": optimizer, "loss": loss, "metrics": metrics}
+        arguments = own | {key: value for key, value in given.items() if value is not None}
+        used = keras.optimizers.get(arguments.pop("optimizer", "adam"))
+        return cls(used, arguments, is_complete=bool(own) or loss is not None)
+
+    @property
+    def gradient_accumulation_steps(self) -> int:
+        """Batches that make one optimizer step."""
+        return _unscaled(self.optimizer).gradient_accumulation_steps or 1
+
+    def compile(self, model: keras.Model) -> None:
+        """Compile ``model``, with an optimizer that has made no step."""
+        model.compile(optimizer=_copied(self.optimizer), **self._fresh_arguments())
+        model.optimizer.build(model.trainable_variables)
+
+    def compile_pruning(self, model: keras.Model, pruned: Sequence[int]) -> PruningOptimizer:
+        """Compile ``model`` with a ``PruningOptimizer`` around the optimizer; return it.
+
+        Args:
+            model: What to compile.
+            pruned: Positions, among the trainable variables, of the weights with a mask.
+        """
+        inner = _copied(_unscaled(self.optimizer))
+        pruning = PruningOptimizer(inner, pruned)
+        optimizer = (
+            LossScaleOptimizer(
+                pruning,
+                initial_scale=self.optimizer.initial_scale,
+                dynamic_growth_steps=self.optimizer.dynamic_growth_steps,
+            )
+            if isinstance(self.optimizer, LossScaleOptimizer)
+            else pruning
+        )
+        model.compile(optimizer=optimizer, **self._fresh_arguments())
+        if isinstance(model.optimizer, LossScaleOptimizer):
+            inner.loss_scale_factor = None  # or gradients would be unscaled twice
+        model.optimizer.build(model.trainable_variables)
+        return pruning
+
+    def _fresh_arguments(self) -> dict[str, Any]:
+        return dict(keras.tree.map_structure(_copied, dict(self.arguments)))
+
+
+def _compile_arguments(model: keras.Model) -> Mapping[str, Any]:
+    if not model.compiled:
+        return {}
+    # Private; the public get_compile_config loses functions that are not registered.
+    arguments = dict(model._compile_config.config)  # noqa: SLF001
+    if model.dtype_policy.name == "mixed_float16":
+        arguments["auto_scale_loss"] = isinstance(model.optimizer, LossScaleOptimizer)
+    return arguments
+
+
+def _unscaled(optimizer: Optimizer) -> Optimizer:
+    is_scaled = isinstance(optimizer, LossScaleOptimizer)
+    return optimizer.inner_optimizer if is_scaled else optimizer
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Optimizer | keras.metrics.Metric):
+        return type(value).from_config(value.get_config())
+    return value

@@ -1,0 +1,164 @@
+"""The optimizer wrapper that keeps pruned weights at zero through every step.
+
+See docs/decisions/0001 for why it is an optimizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import keras
+import numpy as np
+from keras import ops
+
+from pruning_core.mask import Mask
+
+
+@keras.saving.register_keras_serializable(package="espalier")
+class PruningOptimizer(keras.optimizers.Optimizer):
+    """Another optimizer, after each of whose steps the pruned weights are exactly zero.
+
+    The masks, and the step up to which they are up to date, are variables of the optimizer: a
+    checkpoint that holds the optimizer holds them, and on JAX they are in the train state.
+
+    Args:
+        inner_optimizer: Does the actual update; learning rate, iterations, clipping, moving
+            average and accumulation are its own. A ``LossScaleOptimizer`` goes around this
+            optimizer, never inside.
+        pruned: Positions, among the variables this optimizer is built with, of the weights that
+            have a mask.
+        name: Name of the optimizer.
+    """
+
+    def __init__(
+        self,
+        inner_optimizer: keras.optimizers.Optimizer,
+        pruned: Sequence[int],
+        name: str | None = None,
+    ) -> None:
+        """Wrap ``inner_optimizer``."""
+        super().__init__(learning_rate=0.0, name=name)
+        self.inner_optimizer = inner_optimizer
+        self.pruned = tuple(pruned)
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Create the masks, all True, and the inner optimizer's variables."""
+        self._masks = [self._add_mask(variables[position]) for position in self.pruned]
+        self._done_up_to = self.add_variable(
+            shape=(),
+            initializer=keras.initializers.Constant(-1),
+            dtype="int",
+            aggregation="only_first_replica",
+            name="masks_done_up_to",
+        )
+        self.inner_optimizer.build(variables)
+        super().build(variables)
+
+    def _add_mask(self, variable: keras.Variable) -> keras.Variable:
+        return self.add_variable(
+            shape=variable.shape,
+            initializer="ones",
+            dtype="bool",
+            aggregation="only_first_replica",
+            name=f"{variable.name}_mask",
+        )
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """Own variables, then the inner optimizer's."""
+        return self._variables + self.inner_optimizer.variables
+
+    def apply(
+        self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable] | None = None
+    ) -> None:
+        """Make the inner optimizer's step, then set the pruned weights to zero."""
+        if not self.built and trainable_variables is not None:
+            self.build(list(trainable_variables))
+        self.inner_optimizer.apply(grads, trainable_variables)
+        self.apply_masks()
+
+    def apply_masks(self) -> None:
+        """Set the pruned weights to zero, and their moving averages where there are any."""
+        averages = getattr(self.inner_optimizer, "_model_variables_moving_average", None)
+        for position, mask in zip(self.pruned, self._masks, strict=True):
+            _zero_where_pruned(self._trainable_variables[position], mask)
+            if averages is not None:
+                _zero_where_pruned(averages[position], mask)
+
+    def set_masks(self, masks: Mapping[int, Mask], *, up_to: int) -> None:
+        """Replace masks and apply them.
+
+        Args:
+            masks: New masks by position, see ``pruned``; the others stay as they are.
+            up_to: Step up to which no further update is due.
+        """
+        for position, mask in zip(self.pruned, self._masks, strict=True):
+            if position in masks:
+                mask.assign(masks[position])
+        self._done_up_to.assign(up_to)
+        self.apply_masks()
+
+    def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
+        """Let the inner optimizer set the final values, then set the pruned weights to zero."""
+        self.inner_optimizer.finalize_variable_values(var_list)
+        self.apply_masks()
+
+    def steps_done(self) -> int:
+        """How many updates the inner optimizer has made; waits for the device."""
+        return int(ops.convert_to_numpy(self.iterations))
+
+    def masks_done_up_to(self) -> int:
+        """Step up to which every due mask update has been made; -1 before the first."""
+        return int(ops.convert_to_numpy(self._done_up_to))
+
+    @property
+    def iterations(self) -> Any:
+        """Steps done, as the inner optimizer counts them."""
+        return self.inner_optimizer.iterations
+
+    @property
+    def learning_rate(self) -> Any:
+        """The inner optimizer's."""
+        return self.inner_optimizer.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate: Any) -> None:
+        self.inner_optimizer.learning_rate = learning_rate
+
+    def scale_loss(self, loss: Any) -> Any:
+        """As the inner optimizer, which undoes it, wants the loss scaled."""
+        return self.inner_optimizer.scale_loss(loss)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Save what is not the inner optimizer's: Keras saves that one beside it."""
+        for position, variable in enumerate(self._variables):
+            store[str(position)] = ops.convert_to_numpy(variable)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Load what ``save_own_variables`` saved."""
+        for position, variable in enumerate(self._variables):
+            variable.assign(np.asarray(store[str(position)]))
+
+    def get_config(self) -> dict[str, Any]:
+        """Name, inner optimizer, and which variables have masks."""
+        return {
+            "name": self.name,
+            "inner_optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
+            "pruned": list(self.pruned),
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> Self:
+        """Undo ``get_config``."""
+        inner_optimizer = keras.saving.deserialize_keras_object(
+            config["inner_optimizer"], custom_objects=custom_objects
+        )
+        return cls(inner_optimizer, config["pruned"], name=config["name"])
+
+
+def _zero_where_pruned(variable: keras.Variable, mask: keras.Variable) -> None:
+    # Not a product: 0 * -1 is -0.0, and 0 * inf is NaN.
+    variable.assign(ops.where(mask, variable, ops.zeros((), dtype=variable.dtype)))

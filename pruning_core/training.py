@@ -1,0 +1,213 @@
+"""Pruning a model: at once, or while it is fine-tuned."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras.optimizers import Optimizer
+
+from pruning_core.callback import MaskUpdates, Scheduled, update_masks
+from pruning_core.compilation import Compilation
+from pruning_core.config import PruningConfig
+from pruning_core.copying import plain_copy
+from pruning_core.errors import PruningConfigError
+from pruning_core.mask import count_pruned
+from pruning_core.report import SparsityReport, report
+from pruning_core.schedule import Schedule
+from pruning_core.selection import Prune, Selected, select_pruned
+
+
+class Pruning:
+    """A copy of a model that is being pruned: train ``model`` with ``callback``, then ``strip``.
+
+    The copy is compiled as the model was, its optimizer's state forgotten, the optimizer inside
+    a ``PruningOptimizer``. The given model is not touched.
+
+    Args:
+        model: Any built Keras model; its frozen layers stay as they are.
+        config: What to prune, and how far.
+        total_steps: Optimizer steps of the whole training; 0 for none. Gradient accumulation
+            makes one step of several batches.
+        optimizer: Instead of the model's own; Adam where there is neither.
+        loss: Instead of the model's own, in any form that ``compile`` takes.
+        metrics: Instead of the model's own, in any form that ``compile`` takes.
+
+    Raises:
+        PruningConfigError: a schedule cannot reach its target in ``total_steps``, a rule matches
+            no layer, or there is a training but no loss.
+        UnsupportedModelError: nothing in the model can be pruned by ``config``.
+    """
+
+    def __init__(  # noqa: PLR0913 - what compile takes that a training cannot do without
+        self,
+        model: keras.Model,
+        config: PruningConfig,
+        total_steps: int,
+        *,
+        optimizer: Optimizer | str | None = None,
+        loss: Any = None,
+        metrics: Any = None,
+    ) -> None:
+        """Copy and compile; nothing is pruned yet."""
+        self.config = config.resolved(total_steps)
+        self.total_steps = total_steps
+        select_pruned(model, self.config)
+        self._compilation = Compilation.of(
+            model, optimizer=optimizer, loss=loss, metrics=metrics
+        )
+        if total_steps and not self._compilation.is_complete:
+            message = "loss must be given where the model is not compiled. Received: None"
+            raise PruningConfigError(message, field="loss")
+        self.model = plain_copy(model)
+        self._scheduled = _by_schedule(self.model, self.config)
+        self._optimizer = self._compilation.compile_pruning(
+            self.model, [position for group in self._scheduled for position in group.positions]
+        )
+        self.callback = MaskUpdates(self._optimizer, self._scheduled)
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done; waits for the device."""
+        return self._optimizer.steps_done()
+
+    def sparsity_at(self, step: int) -> float:
+        """Fraction of the prunable weights that are pruned after ``step``; asks no device."""
+        pruned = sum(
+            count_pruned(size, group.sparsity_at(step))
+            for group in self._scheduled
+            for size in group.sizes
+        )
+        return pruned / sum(size for group in self._scheduled for size in group.sizes)
+
+    def finish(self) -> None:
+        """Make the last mask update, if the training ended before the schedules did.
+
+        That happens where a callback stops it, and where loss scaling leaves out steps; it is
+        the whole pruning where ``total_steps`` is 0.
+
+        Raises:
+            NonFiniteWeightsError: weights to choose from are NaN or infinite.
+        """
+        update_masks(self._optimizer, self._scheduled, self.total_steps)
+
+    def strip(self) -> keras.Model:
+        """Return the model as it is now as plain Keras, with variables of its own.
+
+        It is compiled as the given model was, with an optimizer that has made no step; not
+        compiled, if that one was not and no loss was given.
+        """
+        stripped = plain_copy(self.model)
+        if self._compilation.is_complete:
+            self._compilation.compile(stripped)
+        return stripped
+
+    def report(self) -> SparsityReport:
+        """Count the zeros in the model as it is now."""
+        return report(self.model, self.config)
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What ``prune`` returns."""
+
+    model: keras.Model  #: Plain Keras, see ``Pruning.strip``.
+    report: SparsityReport  #: Counted on ``model``.
+    history: dict[str, list[float]]  #: As of ``fit``, by epoch; empty without a training.
+
+
+def prune(  # noqa: PLR0913 - the arguments of fit and compile, as a user of Keras knows them
+    model: keras.Model,
+    x: Any = None,
+    y: Any = None,
+    *,
+    config: PruningConfig | None = None,
+    epochs: int = 2,
+    batch_size: int = 128,
+    validation_data: Any = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    optimizer: Optimizer | str | None = None,
+    loss: Any = None,
+    metrics: Any = None,
+    verbose: str | int = "auto",
+) -> Pruned:
+    """Return a pruned copy of ``model``, fine-tuned on ``x`` and ``y`` while it is pruned.
+
+    Without ``x`` it is pruned at once, to the sparsity that the schedule ends with.
+
+    Args:
+        model: Any built Keras model. It is not touched.
+        x: Training inputs: an array, or a list or dict of arrays.
+        y: Training targets, likewise.
+        config: What to prune, and how far; by default 80 % of all kernels.
+        epochs: As in ``fit``.
+        batch_size: As in ``fit``.
+        validation_data: As in ``fit``.
+        callbacks: As in ``fit``; called after the masks are up to date.
+        optimizer: See ``Pruning``, as for ``loss`` and ``metrics``.
+        loss: Needed where the model is not compiled.
+        metrics: Instead of the model's own.
+        verbose: As in ``fit``.
+
+    Raises:
+        PruningConfigError: see ``Pruning``.
+        UnsupportedModelError: see ``Pruning``.
+        NonFiniteWeightsError: the training diverged.
+    """
+    batches = 0 if x is None else epochs * -(-_count_samples(x) // batch_size)
+    accumulated = Compilation.of(model, optimizer=optimizer).gradient_accumulation_steps
+    pruning = Pruning(
+        model,
+        PruningConfig() if config is None else config,
+        batches // accumulated,
+        optimizer=optimizer,
+        loss=loss,
+        metrics=metrics,
+    )
+    history: dict[str, list[float]] = {}
+    if x is not None:
+        history = pruning.model.fit(
+            x,
+            y,
+            epochs=epochs,
+            batch_size=batch_size,
+            validation_data=validation_data,
+            callbacks=[pruning.callback, *callbacks],
+            verbose=verbose,
+        ).history
+    pruning.finish()
+    stripped = pruning.strip()
+    return Pruned(model=stripped, report=report(stripped, pruning.config), history=history)
+
+
+def _count_samples(x: Any) -> int:
+    first = keras.tree.flatten(x)[0]
+    if not hasattr(first, "shape"):
+        message = (
+            "x must be an array, or a list or dict of arrays (train the model of a Pruning for "
+            f"anything else). Received: {type(first).__name__}"
+        )
+        raise PruningConfigError(message, field="x")
+    return int(first.shape[0])
+
+
+def _by_schedule(model: keras.Model, config: PruningConfig) -> tuple[Scheduled, ...]:
+    positions = {id(variable): at for at, variable in enumerate(model.trainable_variables)}
+    groups: dict[Schedule, list[Selected]] = {}
+    for entry in select_pruned(model, config):
+        assert isinstance(entry.decision, Prune)
+        groups.setdefault(entry.decision.schedule, []).append(entry)
+    return tuple(
+        Scheduled(
+            schedule=schedule,
+            positions=tuple(positions[id(entry.variable)] for entry in group),
+            variables=tuple(entry.variable for entry in group),
+            names=tuple(entry.name for entry in group),
+        )
+        for schedule, group in groups.items()
+    )
