@@ -1,0 +1,39 @@
+"""The real service, once for all end-to-end tests: API, worker, broker, each a process."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from app.local import running_service
+from tests.e2e.calls import ROOT
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory) -> Path:
+    """Folder with every model and dataset of these tests."""
+    folder = tmp_path_factory.mktemp("files")
+    subprocess.run(
+        [sys.executable, "-m", "tests.e2e.make_models", str(folder)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory) -> Iterator[str]:
+    """Address of the running service."""
+    with running_service(tmp_path_factory.mktemp("data")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def client(address) -> Iterator[httpx2.Client]:
+    """Client of the running service."""
+    with httpx2.Client(base_url=address, timeout=60) as client:
+        yield client

@@ -1,0 +1,76 @@
+"""Every model and dataset of the end-to-end tests, made at once: importing Keras takes seconds.
+
+``python -m tests.e2e.make_models FOLDER``. Only the network of digits is trained.
+"""
+
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from worker import demo_model
+
+layers = keras.layers
+
+
+def main(folder: Path) -> None:
+    demo_model.main(folder, epochs=5)
+    with np.load(folder / "digits.npz") as digits:
+        _write_variants(folder, dict(digits))
+    _save(_two_inputs(), folder / "two_inputs.keras")
+    _save(_nested(), folder / "nested.keras")
+    _save(_lstm(), folder / "lstm.keras")
+    keras.Sequential(
+        [keras.Input((8, 8, 1)), layers.Lambda(lambda x: x), layers.Flatten(), layers.Dense(10)]
+    ).save(folder / "lambda.keras")
+
+
+def _write_variants(folder: Path, digits: dict[str, np.ndarray]) -> None:
+    """Write the same digits as left and right halves, and as rows."""
+    halves, rows = {}, {}
+    for part in ("train", "test"):
+        x, y = digits[f"x_{part}"], digits[f"y_{part}"]
+        halves |= {
+            f"x_{part}/left": x[:, :, :4],
+            f"x_{part}/right": x[:, :, 4:],
+            f"y_{part}": y,
+        }
+        rows |= {f"x_{part}": x[..., 0], f"y_{part}": y}
+    np.savez(folder / "halves.npz", **halves)
+    np.savez(folder / "rows.npz", **rows)
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.save(path)
+
+
+def _two_inputs() -> keras.Model:
+    left, right = keras.Input((8, 4, 1), name="left"), keras.Input((8, 4, 1), name="right")
+    joined = layers.Concatenate()([layers.Flatten()(left), layers.Flatten()(right)])
+    hidden = layers.Dense(64, activation="relu")(joined)
+    return keras.Model([left, right], layers.Dense(10, activation="softmax")(hidden))
+
+
+def _nested() -> keras.Model:
+    backbone = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(8, 3, activation="relu"),
+            layers.Flatten(),
+        ],
+        name="backbone",
+    )
+    image = keras.Input((8, 8, 1))
+    return keras.Model(image, layers.Dense(10, activation="softmax")(backbone(image)))
+
+
+def _lstm() -> keras.Model:
+    return keras.Sequential(
+        [keras.Input((8, 8)), layers.LSTM(24), layers.Dense(10, activation="softmax")]
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

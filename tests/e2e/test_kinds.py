@@ -1,0 +1,57 @@
+"""Other kinds of model go the same way."""
+
+import pytest
+
+from tests.e2e.calls import (
+    accepted,
+    assert_sparse_to_the_last_weight,
+    download,
+    ended,
+    measured_by_plain_keras,
+)
+
+_KINDS = {"two_inputs": "halves", "nested": "digits", "lstm": "rows"}
+_SPEC = {
+    "schedule": {"kind": "constant", "target_sparsity": 0.75},
+    "training": {"epochs": 1, "batch_size": 64},
+}
+
+
+@pytest.fixture(scope="module")
+def jobs(client, files):
+    """One job of each kind, all of them in the queue at once."""
+    return {
+        kind: accepted(client, files / f"{kind}.keras", files / f"{data}.npz", _SPEC)
+        for kind, data in _KINDS.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def measured(client, files, jobs, tmp_path_factory):
+    """What plain Keras finds in each downloaded file."""
+    folder = tmp_path_factory.mktemp("kinds")
+    pairs = [
+        (
+            download(client, ended(client, jobs[kind]["id"]), folder / f"{kind}.keras"),
+            files / f"{data}.npz",
+        )
+        for kind, data in _KINDS.items()
+    ]
+    return dict(zip(_KINDS, measured_by_plain_keras(pairs, cwd=folder), strict=True))
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_it_comes_out_as_sparse_as_asked(client, jobs, kind):
+    job = ended(client, jobs[kind]["id"])
+
+    assert job["status"] == "succeeded", job
+    assert_sparse_to_the_last_weight(job, 0.75)
+
+
+@pytest.mark.parametrize("kind", _KINDS)
+def test_its_figures_are_what_plain_keras_measures(client, jobs, measured, kind):
+    result = ended(client, jobs[kind]["id"])["result"]
+
+    assert result["pruned"]["accuracy"] == pytest.approx(measured[kind]["accuracy"], abs=1e-6)
+    counted = sum(weight["size"] - weight["zeros"] for weight in measured[kind]["weights"])
+    assert result["parameters"]["nonzero"] == counted
