@@ -11,6 +11,7 @@ NotReadyError                       the service cannot work now; ``checks`` says
 
 from __future__ import annotations
 
+import logging
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -30,6 +31,7 @@ from app.jobs.errors import (
     FieldError,
     IdempotencyConflictError,
     InUseError,
+    InvalidCursorError,
     JobConflictError,
     JobError,
     JobNotFoundError,
@@ -39,6 +41,8 @@ from app.jobs.errors import (
     RefusedSpecError,
     TooLargeError,
 )
+
+_log = logging.getLogger(__name__)
 
 _MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_SECONDS = 5
@@ -173,6 +177,9 @@ _KINDS: dict[type[Exception], _Kind] = {
     InvalidRequestError: _Kind(
         HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", "The request is not one of this call"
     ),
+    InvalidCursorError: _Kind(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_cursor", "The cursor is not one of a page"
+    ),
     IdempotencyConflictError: _Kind(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "idempotency_key_reused",
@@ -215,7 +222,9 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-async def _answer(_request: Request, error: Exception) -> JSONResponse:
+async def _answer(  # noqa: PLR0911 - a table: one row for each shape of answer
+    _request: Request, error: Exception
+) -> JSONResponse:
     kind = next((_KINDS[base] for base in type(error).__mro__ if base in _KINDS), _BUG)
     match error:
         case RefusedSpecError() | InvalidRequestError():
@@ -231,10 +240,12 @@ async def _answer(_request: Request, error: Exception) -> JSONResponse:
             return _problem(kind, str(error), headers={"Content-Range": f"bytes */{size}"})
         case NotReadyError(checks=checks):
             return _problem(kind, str(error), checks=checks)
+        case _ if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            # Words of a database or of a bug are for the operator: they may hold secrets.
+            _log.warning("%s: %s", kind.title, error)
+            return _problem(kind, "The service's log has the details")
         case _:
-            # The words of an unforeseen error may hold secrets; the log has them.
-            detail = "The service's log has the details" if kind is _BUG else str(error)
-            return _problem(kind, detail)
+            return _problem(kind, str(error))
 
 
 async def _answer_http(request: Request, error: Exception) -> JSONResponse:

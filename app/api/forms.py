@@ -10,7 +10,7 @@ import hashlib
 import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -58,8 +58,10 @@ class FormLimits:
     """
 
     files: Mapping[str, int]
-    texts: Mapping[str, Callable[[bytes], None]]
-    max_text_bytes: int
+    texts: Mapping[str, Callable[[bytes], None]] = field(
+        default_factory=dict[str, Callable[[bytes], None]]
+    )
+    max_text_bytes: int = 0
 
     @property
     def max_bytes(self) -> int:

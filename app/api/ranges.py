@@ -18,14 +18,14 @@ class ByteRange:
     end: int
 
 
-def requested_range(header: str | None, *, size: int) -> ByteRange | None:
+def requested_range(header: str, *, size: int) -> ByteRange | None:
     """Return the range that a ``Range`` header asks for; ``None`` for the whole file.
 
     A header that is malformed, in another unit, or names several ranges asks for the whole
     file, as the standard allows.
 
     Args:
-        header: Value of the ``Range`` header.
+        header: Value of the ``Range`` header; empty for none.
         size: Bytes of the file.
 
     Raises:
@@ -34,7 +34,7 @@ def requested_range(header: str | None, *, size: int) -> ByteRange | None:
     >>> requested_range("bytes=2-5", size=10), requested_range("bytes=-3", size=10)
     (ByteRange(start=2, end=6), ByteRange(start=7, end=10))
     """
-    single = _SINGLE_RANGE.fullmatch(header or "")
+    single = _SINGLE_RANGE.fullmatch(header)
     if single is None:
         return None
     first, last = single.groups()

@@ -1,0 +1,202 @@
+"""From an order to an accepted job: files checked, job planned, all of it stored or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.api.errors import RefusedDatasetError
+from app.api.forms import ReceivedFile
+from app.api.orders import Order, StoredOrder, UploadOrder
+from app.api.services import Services
+from app.jobs.errors import BackendUnavailableError, RefusedFileError
+from app.jobs.ids import new_id
+from app.jobs.intake.run import check_dataset, check_model
+from app.jobs.job import FileRef, Job
+from app.jobs.plan import Plan, plan
+from app.jobs.spec import JobSpec
+from app.jobs.store import Idempotency, Submitted
+from app.jobs.uploads import StoredDataset, StoredModel
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """An order whose files have been looked at, and what will be done with them."""
+
+    model: StoredModel
+    dataset: StoredDataset | None
+    spec: JobSpec  #: As it was asked for.
+    plan: Plan
+
+
+def preflight(services: Services, order: Order) -> Plan:
+    """Say what a job would do, without storing anything.
+
+    Raises:
+        RefusedFileError: the model cannot be taken.
+        RefusedDatasetError: the data cannot be taken.
+        RefusedSpecError: the spec cannot be carried out on this model and this data.
+    """
+    return _check(services, order, job_id=new_id("job")).plan
+
+
+def submit(services: Services, order: Order, *, idempotency_key: str | None) -> Job:
+    """Accept ``order``, or store nothing.
+
+    Returns:
+        The new job; the first one when ``idempotency_key`` comes with the same order again.
+
+    Raises:
+        RefusedFileError: the model cannot be taken.
+        RefusedDatasetError: the data cannot be taken.
+        RefusedSpecError: the spec cannot be carried out on this model and this data.
+        IdempotencyConflictError: the key was used for another order.
+    """
+    job_id = new_id("job")
+    checked = _check(services, order, job_id=job_id)
+    with ExitStack() as undo:
+        if isinstance(order, UploadOrder):
+            keep_model(services, checked.model, order.model.path, undo=undo)
+            if checked.dataset is not None and order.data is not None:
+                keep_dataset(services, checked.dataset, order.data.path, undo=undo)
+        submitted = _store_job(services, job_id, checked, idempotency_key=idempotency_key)
+        if not submitted.replayed:
+            undo.pop_all()
+    _ring(services, submitted)
+    return submitted.job
+
+
+def describe_model(
+    services: Services, received: ReceivedFile, *, uploaded_with: str | None = None
+) -> StoredModel:
+    """Check a model and say what is in it; nothing is stored yet.
+
+    Raises:
+        RefusedFileError: it cannot be taken.
+    """
+    summary = check_model(received.path, timeout_seconds=services.check_timeout_seconds)
+    ref = _ref(new_id("mdl"), received)
+    return StoredModel(
+        ref=ref,
+        key=f"models/{ref.id}/model.{summary.format}",
+        created_at=datetime.now(UTC),
+        summary=summary,
+        uploaded_with=uploaded_with,
+    )
+
+
+def describe_dataset(
+    services: Services, received: ReceivedFile, *, uploaded_with: str | None = None
+) -> StoredDataset:
+    """Check a dataset and say what is in it; nothing is stored yet.
+
+    Raises:
+        RefusedDatasetError: it cannot be taken.
+    """
+    try:
+        summary = check_dataset(received.path, timeout_seconds=services.check_timeout_seconds)
+    except RefusedFileError as error:
+        raise RefusedDatasetError(error) from error
+    ref = _ref(new_id("dat"), received)
+    return StoredDataset(
+        ref=ref,
+        key=f"datasets/{ref.id}/data.npz",
+        created_at=datetime.now(UTC),
+        summary=summary,
+        uploaded_with=uploaded_with,
+    )
+
+
+def keep_model(services: Services, model: StoredModel, path: Path, *, undo: ExitStack) -> None:
+    """Store a described model: the file first, so that no row is without one."""
+    undo.callback(services.files.delete, model.key)
+    services.files.put(model.key, path)
+    services.store.add_model(model)
+    undo.callback(services.store.delete_model, model.ref.id)
+
+
+def keep_dataset(
+    services: Services, dataset: StoredDataset, path: Path, *, undo: ExitStack
+) -> None:
+    """Store a described dataset: the file first, so that no row is without one."""
+    undo.callback(services.files.delete, dataset.key)
+    services.files.put(dataset.key, path)
+    services.store.add_dataset(dataset)
+    undo.callback(services.store.delete_dataset, dataset.ref.id)
+
+
+def _check(services: Services, order: Order, *, job_id: str) -> _Checked:
+    match order:
+        case UploadOrder():
+            model, dataset = _describe_upload(services, order, job_id=job_id)
+        case StoredOrder(model_id=model_id, dataset_id=dataset_id):
+            model = services.store.model(model_id)
+            dataset = None if dataset_id is None else services.store.dataset(dataset_id)
+    planned = plan(order.spec, model.summary, None if dataset is None else dataset.summary)
+    return _Checked(model, dataset, order.spec, planned)
+
+
+def _describe_upload(
+    services: Services, order: UploadOrder, *, job_id: str
+) -> tuple[StoredModel, StoredDataset | None]:
+    if order.data is None:
+        return describe_model(services, order.model, uploaded_with=job_id), None
+    # Each check is a process of its own: side by side they take the time of one.
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        dataset = beside.submit(describe_dataset, services, order.data, uploaded_with=job_id)
+        model = describe_model(services, order.model, uploaded_with=job_id)
+        return model, dataset.result()
+
+
+def _store_job(
+    services: Services, job_id: str, checked: _Checked, *, idempotency_key: str | None
+) -> Submitted:
+    job = Job(
+        id=job_id,
+        created_at=datetime.now(UTC),
+        model=checked.model.ref,
+        dataset=None if checked.dataset is None else checked.dataset.ref,
+        spec=checked.plan.spec,
+        warnings=checked.plan.warnings,
+    )
+    idempotency = (
+        None
+        if idempotency_key is None
+        else Idempotency(key=idempotency_key, fingerprint=_fingerprint(checked))
+    )
+    return services.store.submit(job, idempotency=idempotency)
+
+
+def _fingerprint(checked: _Checked) -> str:
+    """Digest of what makes two orders the same: the files' contents and what is asked of them."""
+    order = {
+        "model": checked.model.ref.sha256,
+        "dataset": None if checked.dataset is None else checked.dataset.ref.sha256,
+        "spec": checked.spec.model_dump(mode="json"),
+    }
+    return hashlib.sha256(json.dumps(order, sort_keys=True).encode()).hexdigest()
+
+
+def _ring(services: Services, submitted: Submitted) -> None:
+    if submitted.replayed:
+        return
+    try:
+        services.doorbell.ring(submitted.job.id)
+        services.store.rang(submitted.job.id)
+    except BackendUnavailableError as error:
+        # The row is the truth: whoever looks for queued rows will ring for this one again.
+        _log.warning("job %s is queued, but no worker could be woken: %s", submitted.job.id, error)
+
+
+def _ref(file_id: str, received: ReceivedFile) -> FileRef:
+    return FileRef(
+        id=file_id, filename=received.filename, bytes=received.bytes, sha256=received.sha256
+    )

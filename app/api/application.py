@@ -1,0 +1,78 @@
+"""The HTTP application: endpoints, errors, documentation."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TypedDict
+
+from fastapi import FastAPI
+from fastapi.concurrency import contextmanager_in_threadpool
+from fastapi.responses import RedirectResponse
+from fastapi.routing import APIRoute
+from fastapi_offline import FastAPIOffline
+
+from app.api import artifacts, events, health, jobs, uploads
+from app.api.errors import add_error_handlers
+from app.api.schema import describe
+from app.api.services import OpenServices, Services
+
+_DESCRIPTION = """
+Upload a Keras model and a pruning schedule; get back the pruned, compressed model with the figures
+that show what it cost.
+"""
+
+_TAGS = [
+    {"name": "jobs", "description": "Have a model pruned, and follow it"},
+    {"name": "artifacts", "description": "Download what came out"},
+    {"name": "models", "description": "Upload a model once, prune it many times"},
+    {"name": "datasets", "description": "Upload data once, use it many times"},
+    {"name": "operations", "description": "Probes"},
+]
+
+
+class _State(TypedDict):
+    services: Services
+
+
+def create_app(open_services: OpenServices) -> FastAPI:
+    """Return the application; its services are opened when it starts, not before.
+
+    Args:
+        open_services: Called once at start; what it yields is closed when the application ends.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncGenerator[_State]:
+        async with contextmanager_in_threadpool(open_services()) as services:
+            yield {"services": services}
+
+    app = FastAPIOffline(
+        title="Espalier",
+        version="0.1.0",
+        description=_DESCRIPTION,
+        openapi_tags=_TAGS,
+        redoc_url=None,
+        # Without this, Swagger UI shows the schema to a validator on another host.
+        swagger_ui_parameters={"validatorUrl": None},
+        separate_input_output_schemas=False,
+        generate_unique_id_function=_operation_id,
+        lifespan=lifespan,
+    )
+    app.include_router(jobs.router)
+    app.include_router(events.router)
+    app.include_router(artifacts.router)
+    app.include_router(uploads.router)
+    app.include_router(health.router)
+    app.add_api_route("/", _front_page, include_in_schema=False)
+    add_error_handlers(app)
+    describe(app)
+    return app
+
+
+def _front_page() -> RedirectResponse:
+    return RedirectResponse("/docs")
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

@@ -1,0 +1,112 @@
+"""The shapes of answers that are not records of ``app.jobs`` as they are."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.jobs.events import Event
+from app.jobs.history import Columns, History
+from app.jobs.job import FileRef, Job
+from app.jobs.uploads import DatasetSummary, ModelSummary, StoredDataset, StoredModel
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class JobPage(_View):
+    """Some jobs, the newest first."""
+
+    jobs: tuple[Job, ...]
+    next_cursor: str | None = Field(description="`after` of the next page; null on the last")
+
+
+class EventView(_View):
+    """One thing that happened to a job."""
+
+    id: int = Field(description="Rises by one; the `id` of a server-sent event")
+    at: datetime
+    kind: str
+    data: dict[str, Any]
+
+    @classmethod
+    def of(cls, event: Event) -> Self:
+        """Show ``event``."""
+        return cls(id=event.number, at=event.at, kind=event.kind.value, data=dict(event.data))
+
+
+class MetricsView(_View):
+    """What was measured in training: for each column one value a row."""
+
+    steps: Columns
+    epochs: Columns
+
+    @classmethod
+    def of(cls, history: History) -> Self:
+        """Show ``history``."""
+        return cls(steps=history.steps, epochs=history.epochs)
+
+
+class ArtifactView(_View):
+    """A file that can be downloaded."""
+
+    name: str
+    format: str
+    bytes: int
+    sha256: str
+    url: str = Field(description="Where to get it, relative to the server")
+
+
+class ModelView(ModelSummary):
+    """An uploaded model, and what is in it."""
+
+    id: str
+    filename: str
+    bytes: int
+    sha256: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, model: StoredModel) -> Self:
+        """Show ``model``."""
+        return cls(**_uploaded(model.ref, model.created_at), **_members(model.summary))
+
+
+class DatasetView(DatasetSummary):
+    """An uploaded dataset, and what is in it."""
+
+    id: str
+    filename: str
+    bytes: int
+    sha256: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, dataset: StoredDataset) -> Self:
+        """Show ``dataset``."""
+        return cls(**_uploaded(dataset.ref, dataset.created_at), **_members(dataset.summary))
+
+
+class Alive(_View):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Ready(_View):
+    """The service can take jobs."""
+
+    status: Literal["ready"] = "ready"
+    checks: dict[str, str] = Field(description="What was looked at, and `ok` for each")
+    notes: tuple[str, ...] = Field(description="What the operator should know")
+
+
+def _uploaded(ref: FileRef, created_at: datetime) -> dict[str, Any]:
+    return {**_members(ref), "created_at": created_at}
+
+
+def _members(record: BaseModel) -> dict[str, Any]:
+    return dict(record)

