@@ -10,6 +10,7 @@ import pytest
 
 from app.local import running_service
 from tests.e2e.calls import ROOT
+from tests.e2e.processes import descendants, is_alive
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +31,8 @@ def address(tmp_path_factory) -> Iterator[str]:
     """Address of the running service."""
     with running_service(tmp_path_factory.mktemp("data")) as address:
         yield address
+        started = descendants()
+    assert not [pid for pid in started if is_alive(pid)], "the service left processes behind"
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.calls import accepted, ended, training
+from tests.e2e.processes import runners
 
 _SHORT = {"training": {"epochs": 2}, "schedule": {"kind": "one_shot", "target_sparsity": 0.5}}
 _LONG = {"training": {"epochs": 2000}, "schedule": {"kind": "one_shot", "target_sparsity": 0.5}}
@@ -21,45 +22,11 @@ def submit(client, files):
     return lambda spec: accepted(client, files / "digits.keras", files / "digits.npz", spec)["id"]
 
 
-def _stat(pid: int) -> list[str]:
-    # The name in parentheses can hold spaces; what follows it cannot.
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-
-
-def _parent(pid: int) -> int:
-    return int(_stat(pid)[1])
-
-
-def _started(pid: int) -> int:
-    return int(_stat(pid)[19])
-
-
-def _is_ours(pid: int) -> bool:
-    while pid > 1:
-        pid = _parent(pid)
-        if pid == os.getpid():
-            return True
-    return False
-
-
-def _runners() -> list[int]:
-    """Return the runners of this test's service, the oldest first: it is the one that trains."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        pid = int(folder.name)
-        try:
-            if b"worker.runner" in (folder / "cmdline").read_bytes() and _is_ours(pid):
-                found.append(pid)
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return sorted(found, key=_started)
-
-
 def test_a_job_whose_runner_is_killed_in_mid_training_ends_and_so_does_the_next(client, submit):
     job_id = submit(_MIDDLE)
     training(client, job_id)
 
-    os.kill(_runners()[0], signal.SIGKILL)
+    os.kill(runners()[0], signal.SIGKILL)
     next_id = submit(_SHORT)
 
     job = ended(client, job_id)
