@@ -22,7 +22,7 @@ from pruning_core.tfmot import schedule_from_tfmot
 if TYPE_CHECKING:
     from pruning_core.export import save
     from pruning_core.optimizer import PruningOptimizer
-    from pruning_core.report import SparsityReport, TensorSparsity, report
+    from pruning_core.reporting import SparsityReport, TensorSparsity, report
     from pruning_core.training import Pruned, Pruning, prune
 
 __all__ = [
@@ -53,10 +53,10 @@ _FACING_KERAS = {
     "Pruned": "training",
     "Pruning": "training",
     "PruningOptimizer": "optimizer",
-    "SparsityReport": "report",
-    "TensorSparsity": "report",
+    "SparsityReport": "reporting",
+    "TensorSparsity": "reporting",
     "prune": "training",
-    "report": "report",
+    "report": "reporting",
     "save": "export",
 }
 
@@ -67,7 +67,7 @@ def __getattr__(name: str) -> Any:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
     value = getattr(import_module(f"{__name__}.{_FACING_KERAS[name]}"), name)
-    globals()[name] = value  # over the submodule `report`, which import sets by the same name
+    globals()[name] = value
     return value
 
 

@@ -77,7 +77,9 @@ class MaskUpdates(keras.callbacks.Callback):
         """Make the updates that are due after this batch."""
         del logs
         step_at_most = self._step + batch - self._batch
-        if any(group.is_due(step_at_most, done_up_to=self._done_up_to) for group in self._scheduled):
+        if any(
+            group.is_due(step_at_most, done_up_to=self._done_up_to) for group in self._scheduled
+        ):
             self._update(batch)
 
     def _update(self, batch: int) -> None:
@@ -88,9 +90,7 @@ class MaskUpdates(keras.callbacks.Callback):
         self._done_up_to = update_masks(self._optimizer, self._scheduled, self._step)
 
 
-def update_masks(
-    optimizer: PruningOptimizer, scheduled: Sequence[Scheduled], step: int
-) -> int:
+def update_masks(optimizer: PruningOptimizer, scheduled: Sequence[Scheduled], step: int) -> int:
     """Make every update that is due at ``step``; return the step up to which all are made.
 
     Raises:

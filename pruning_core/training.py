@@ -18,7 +18,7 @@ from pruning_core.config import PruningConfig
 from pruning_core.copying import plain_copy
 from pruning_core.errors import PruningConfigError
 from pruning_core.mask import count_pruned
-from pruning_core.report import SparsityReport, report
+from pruning_core.reporting import SparsityReport, report
 from pruning_core.schedule import Schedule
 from pruning_core.selection import Prune, Selected, select_pruned
 
@@ -58,9 +58,7 @@ class Pruning:
         self.config = config.resolved(total_steps)
         self.total_steps = total_steps
         select_pruned(model, self.config)
-        self._compilation = Compilation.of(
-            model, optimizer=optimizer, loss=loss, metrics=metrics
-        )
+        self._compilation = Compilation.of(model, optimizer=optimizer, loss=loss, metrics=metrics)
         if total_steps and not self._compilation.is_complete:
             message = "loss must be given where the model is not compiled. Received: None"
             raise PruningConfigError(message, field="loss")
