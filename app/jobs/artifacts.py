@@ -62,7 +62,7 @@ class ArtifactStore:
         """Whether the store answers now."""
         try:
             with _translated("the root"):
-                self._store.list_with_delimiter()
+                self._store.list_with_delimiter()  # pyright: ignore[reportUnknownMemberType]
         except BackendUnavailableError:
             return False
         return True

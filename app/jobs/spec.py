@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+import dataclasses
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from app.jobs.errors import FieldError, RefusedSpecError
+from app.jobs.faults import parsed, pointer
+from app.jobs.strict_json import parse_json
 from pruning_core.config import (
     Allocation,
     Granularity,
@@ -17,6 +20,7 @@ from pruning_core.config import (
 )
 from pruning_core.errors import PruningConfigError
 from pruning_core.schedule import PolynomialDecay, Schedule
+from pruning_core.tfmot import schedule_from_tfmot
 
 #: The losses that can be named in a spec; each takes the model's output as it is.
 LossName = Literal[
@@ -29,6 +33,9 @@ LossName = Literal[
 ]
 MetricName = Literal["accuracy", "mean_squared_error", "mean_absolute_error"]
 ArtifactFormat = Literal["keras"]
+
+MAX_SPEC_BYTES = 64 * 1024
+_MAX_DEPTH = 32
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -89,6 +96,16 @@ class JobSpec(_Record):
     artifacts: Annotated[tuple[ArtifactFormat, ...], Field(min_length=1)] = ("keras",)
     webhook: None = None
 
+    @field_validator("artifacts")
+    @classmethod
+    def _refuse_repeated_artifacts(
+        cls, artifacts: tuple[ArtifactFormat, ...]
+    ) -> tuple[ArtifactFormat, ...]:
+        if len(set(artifacts)) < len(artifacts):
+            message = "artifacts must name each format once"
+            raise ValueError(message)
+        return artifacts
+
     def pruning_config(self) -> PruningConfig:
         """The part of it that the library needs."""
         return PruningConfig(
@@ -97,3 +114,54 @@ class JobSpec(_Record):
             allocation=self.allocation,
             layers=self.layers,
         )
+
+
+def parse_spec(raw: bytes | str) -> JobSpec:
+    """Return the spec that a caller wrote as JSON.
+
+    Raises:
+        RefusedSpecError: with every fault and where it stands.
+
+    >>> parse_spec('{"training": {"epochs": 3}}').training.epochs
+    3
+    >>> parse_spec('{"schedule": {"kind": "constant", "target_sparsity": 50}}')
+    Traceback (most recent call last):
+    app.jobs.errors.RefusedSpecError: /schedule/target_sparsity: target_sparsity must be a \
+    fraction in [0, 1). Received: 50
+    """
+    try:
+        value = parse_json(raw, max_bytes=MAX_SPEC_BYTES, max_depth=_MAX_DEPTH)
+    except ValueError as error:
+        raise RefusedSpecError(FieldError("", str(error))) from error
+    return parsed(JobSpec, _with_own_schedules(value))
+
+
+def _with_own_schedules(value: JsonValue) -> JsonValue:
+    """Return the spec with TFMOT's schedules written as ours."""
+    if not isinstance(value, dict):
+        return value
+    spec = _with_own_schedule(value, ())
+    rules = spec.get("layers")
+    if isinstance(rules, list):
+        spec["layers"] = [
+            _with_own_schedule(rule, ("layers", place)) if isinstance(rule, dict) else rule
+            for place, rule in enumerate(rules)
+        ]
+    return spec
+
+
+def _with_own_schedule(
+    owner: dict[str, JsonValue], path: tuple[str | int, ...]
+) -> dict[str, JsonValue]:
+    theirs = owner.get("schedule")
+    if not (isinstance(theirs, dict) and isinstance(theirs.get("class_name"), str)):
+        return dict(owner)
+    try:
+        ours = schedule_from_tfmot(theirs)
+    except PruningConfigError as error:
+        # What one of our schedules refuses it calls by its own name for it.
+        field = error.field.split("/")
+        inside = field if field[0] in theirs else ["config", *field]
+        fault = FieldError(pointer((*path, "schedule", *inside)), str(error))
+        raise RefusedSpecError(fault) from error
+    return {**owner, "schedule": dataclasses.asdict(ours)}
