@@ -48,7 +48,8 @@ class ModelSummary(_Record):
     format: Literal["keras", "h5"]
     keras_version: str
     class_name: str  #: ``Sequential``, ``Functional``.
-    inputs: tuple[TensorSpec, ...]
+    inputs: tuple[TensorSpec, ...]  #: Shapes with the batch in front.
+    outputs: tuple[str, ...]  #: Names of the layers that give them.
     layers: tuple[LayerSummary, ...]
     weights: tuple[WeightSummary, ...]
     parameters: int
@@ -62,6 +63,7 @@ class DatasetSummary(_Record):
     """What is in a dataset file."""
 
     arrays: tuple[TensorSpec, ...]  #: As stored: ``x_train``, ``x_train/<input>``, ``y_test``.
+    ignored: tuple[str, ...]  #: Names of the arrays that mean nothing here; they were not read.
     train_samples: int
     validation_samples: int  #: 0 when the file has no ``x_val``.
     test_samples: int  #: 0 when the file has no ``x_test``.

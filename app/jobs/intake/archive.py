@@ -1,0 +1,210 @@
+"""Zip archives from strangers: read only when directory and content agree in every respect.
+
+What ``numpy.savez`` and Keras write passes; a member that another program would see differently
+(a duplicate, a prefix, a name that climbs out of a folder) does not.
+"""
+
+from __future__ import annotations
+
+import lzma
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from app.jobs.errors import RefusedFileError
+
+MAGIC = b"PK\x03\x04"
+
+_MAX_MEMBERS = 10_000
+_MAX_TOTAL_BYTES = 64 * 2**30
+#: Up to this size a member may be packed as tightly as it likes: it can be held in memory.
+_FREE_BYTES = 64 * 2**20
+_MAX_EXPANSION = 200
+_METHODS = frozenset(
+    {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
+)
+_ENCRYPTED = 0x1 | 0x40 | 0x2000
+_LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+_BLOCK_BYTES = 2**20
+
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    ValueError,
+    NotImplementedError,
+    struct.error,
+)
+
+
+class Archive:
+    """An archive whose directory has been checked; contents are checked as they are read."""
+
+    def __init__(self, file: zipfile.ZipFile) -> None:
+        """Wrap ``file``; ``open_archive`` does the checking."""
+        self._file = file
+        self._members = {member.filename: member for member in file.infolist()}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the members, in the order of the archive."""
+        return tuple(self._members)
+
+    def bytes_of(self, name: str) -> int:
+        """Size of a member once unpacked, as the directory declares it."""
+        return self._members[name].file_size
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """Open a member for reading; read to its end, it has been held against its checksum."""
+        with _translated(), self._file.open(self._members[name]) as stream:
+            yield stream
+
+    def read(self, name: str, *, max_bytes: int) -> bytes:
+        """Return the content of a member of at most ``max_bytes``.
+
+        Raises:
+            RefusedFileError: ``too_large`` or ``damaged``.
+        """
+        if self.bytes_of(name) > max_bytes:
+            raise RefusedFileError(
+                "too_large",
+                f"{name} must have at most {max_bytes} bytes. Received: {self.bytes_of(name)}.",
+                hint="Save the model again from Keras and upload that file.",
+            )
+        with self.open(name) as stream:
+            return stream.read()
+
+    def copy(self, name: str, to: BinaryIO) -> None:
+        """Write the content of a member to ``to``, block by block."""
+        with self.open(name) as stream:
+            while block := stream.read(_BLOCK_BYTES):
+                to.write(block)
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[Archive]:
+    """Open the archive at ``path``, a file that begins with ``MAGIC``.
+
+    Raises:
+        RefusedFileError: ``truncated``, ``damaged``, ``unsafe_archive`` or ``too_large``.
+    """
+    with _opened(path) as file:
+        members = file.infolist()
+        _require_bounded(members)
+        for member in members:
+            _require_plain(member)
+        names = [member.filename for member in members]
+        if len(set(names)) < len(names):
+            raise _unsafe("has two members of the same name")
+        with path.open("rb") as raw, _translated():
+            _require_agreement(raw, members, file.start_dir)
+        yield Archive(file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        file = zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise RefusedFileError(
+            "truncated",
+            "The archive's directory, which stands at its end, is missing or broken.",
+            hint="The upload or the file was cut short: upload it again.",
+        ) from error
+    except _BROKEN as error:
+        raise damaged() from error
+    with file:
+        yield file
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except _BROKEN as error:
+        raise damaged() from error
+
+
+def damaged() -> RefusedFileError:
+    """The refusal of an archive whose content does not match its own description."""
+    return RefusedFileError(
+        "damaged",
+        "The archive's content does not match its checksums.",
+        hint="The file was changed or cut on its way: save it again and upload it again.",
+    )
+
+
+def _unsafe(fault: str) -> RefusedFileError:
+    return RefusedFileError(
+        "unsafe_archive",
+        f"The archive {fault}, as no archive of Keras or NumPy does.",
+        hint="Save the file again with Keras or NumPy and upload it unchanged.",
+    )
+
+
+def _require_bounded(members: list[zipfile.ZipInfo]) -> None:
+    total = sum(member.file_size for member in members)
+    bombs = (
+        member.filename
+        for member in members
+        if member.file_size > _FREE_BYTES + _MAX_EXPANSION * member.compress_size
+    )
+    bomb = next(bombs, None)
+    if len(members) <= _MAX_MEMBERS and total <= _MAX_TOTAL_BYTES and bomb is None:
+        return
+    fault = (
+        f"{bomb} unpacks to more than {_MAX_EXPANSION} times its stored size"
+        if bomb is not None
+        else f"it holds {len(members)} members of {total} bytes"
+    )
+    raise RefusedFileError(
+        "too_large",
+        f"The archive declares more than it can mean: {fault}.",
+        hint="Save the file again with Keras or NumPy and upload it unchanged.",
+    )
+
+
+def _require_plain(member: zipfile.ZipInfo) -> None:
+    name = member.filename
+    parts = name.split("/")
+    if member.orig_filename != name or not name or not name.isprintable() or "\\" in name:
+        raise _unsafe("has a member whose name is not plain text")
+    if name.startswith("/") or ":" in parts[0] or {"", ".", ".."} & set(parts):
+        raise _unsafe(f"has a member that is no file of the archive's own folder ({name})")
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise _unsafe(f"has a link ({name})")
+    if member.flag_bits & _ENCRYPTED:
+        raise _unsafe(f"has an encrypted member ({name})")
+    if member.compress_type not in _METHODS:
+        raise _unsafe(f"has a member packed by an unknown method ({name})")
+
+
+def _require_agreement(raw: BinaryIO, members: list[zipfile.ZipInfo], directory: int) -> None:
+    """Refuse gaps in front, overlaps, and local names that differ from the directory's."""
+    end = 0
+    for member in sorted(members, key=lambda member: member.header_offset):
+        if member.header_offset < end or (end == 0 and member.header_offset > 0):
+            raise _unsafe("hides bytes before or inside a member")
+        raw.seek(member.header_offset)
+        header = _LOCAL_HEADER.unpack(raw.read(_LOCAL_HEADER.size))
+        name_bytes, extra_bytes = header[9], header[10]
+        local = raw.read(name_bytes)
+        if header[0] != MAGIC or local.decode("utf-8", "replace") != member.filename:
+            raise _unsafe(f"names a member in two ways ({member.filename})")
+        end = (
+            member.header_offset
+            + _LOCAL_HEADER.size
+            + name_bytes
+            + extra_bytes
+            + member.compress_size
+        )
+    if end > directory:
+        raise _unsafe("hides bytes before or inside a member")

@@ -1,0 +1,188 @@
+"""The Keras classes and functions that an uploaded configuration may name: an allow-list.
+
+Left out on purpose, though Keras exports them: whatever carries or loads code (``Lambda``,
+``TFSMLayer``, ``JaxLayer``, ``FlaxLayer``, ``TorchModuleWrapper``), what opens files by name or
+holds text (``StringLookup``, ``IntegerLookup``, ``TextVectorization``, ``FeatureSpace``),
+operations that take a function (``Map``, ``Scan``, ``WhileLoop`` …) or make a tensor of any size
+from a number (``Arange``, ``Full`` …), quantised dtype policies, and abstract bases.
+"""
+
+from __future__ import annotations
+
+MODELS = frozenset({"Functional", "Model", "Sequential"})
+
+LAYERS = frozenset(
+    # Core and activations.
+    "InputLayer Identity Activation Masking Dense EinsumDense Embedding ReversibleEmbedding "
+    "ELU LeakyReLU PReLU ReLU Softmax ActivityRegularization "
+    # Convolution.
+    "Conv1D Conv2D Conv3D Conv1DTranspose Conv2DTranspose Conv3DTranspose "
+    "Convolution1D Convolution2D Convolution3D "
+    "Convolution1DTranspose Convolution2DTranspose Convolution3DTranspose "
+    "DepthwiseConv1D DepthwiseConv2D SeparableConv1D SeparableConv2D "
+    "SeparableConvolution1D SeparableConvolution2D "
+    # Pooling.
+    "AveragePooling1D AveragePooling2D AveragePooling3D AvgPool1D AvgPool2D AvgPool3D "
+    "MaxPooling1D MaxPooling2D MaxPooling3D MaxPool1D MaxPool2D MaxPool3D "
+    "AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D "
+    "AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D "
+    "GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D "
+    "GlobalAvgPool1D GlobalAvgPool2D GlobalAvgPool3D "
+    "GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D "
+    "GlobalMaxPool1D GlobalMaxPool2D GlobalMaxPool3D "
+    # Recurrence and wrappers.
+    "RNN SimpleRNN LSTM GRU ConvLSTM1D ConvLSTM2D ConvLSTM3D "
+    "SimpleRNNCell LSTMCell GRUCell StackedRNNCells Bidirectional TimeDistributed "
+    # Attention.
+    "Attention AdditiveAttention MultiHeadAttention GroupQueryAttention "
+    # Normalisation and regularisation.
+    "BatchNormalization LayerNormalization GroupNormalization RMSNormalization "
+    "UnitNormalization SpectralNormalization Normalization "
+    "Dropout AlphaDropout GaussianDropout GaussianNoise "
+    "SpatialDropout1D SpatialDropout2D SpatialDropout3D "
+    # Merging and reshaping.
+    "Add Average Concatenate Dot Maximum Minimum Multiply Subtract "
+    "Flatten Permute RepeatVector Reshape Cropping1D Cropping2D Cropping3D "
+    "UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D "
+    # Preprocessing of numbers and images.
+    "Rescaling Resizing CenterCrop CategoryEncoding Discretization MelSpectrogram STFTSpectrogram "
+    "AugMix AutoContrast ContrastLimitedAdaptiveHistogramEqualization CutMix Equalization MixUp "
+    "RandAugment RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast "
+    "RandomCrop RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur "
+    "RandomGrayscale RandomHue RandomInvert RandomPerspective RandomPosterization RandomRotation "
+    "RandomSaturation RandomSharpness RandomShear RandomTranslation RandomZoom Solarization".split()
+)
+
+INITIALIZERS = frozenset(
+    "Constant Identity IdentityInitializer Ones Zeros GlorotNormal GlorotUniform HeNormal "
+    "HeUniform LecunNormal LecunUniform Orthogonal OrthogonalInitializer RandomNormal "
+    "RandomUniform TruncatedNormal VarianceScaling STFT STFTInitializer".split()
+)
+
+REGULARIZERS = frozenset("L1 L2 L1L2 OrthogonalRegularizer".split())
+
+CONSTRAINTS = frozenset("MaxNorm MinMaxNorm NonNeg UnitNorm".split())
+
+LOSSES = frozenset(
+    "BinaryCrossentropy BinaryFocalCrossentropy CTC CategoricalCrossentropy "
+    "CategoricalFocalCrossentropy CategoricalGeneralizedCrossEntropy CategoricalHinge Circle "
+    "CosineSimilarity Dice Hinge Huber KLDivergence LogCosh MeanAbsoluteError "
+    "MeanAbsolutePercentageError MeanSquaredError MeanSquaredLogarithmicError Poisson "
+    "SparseCategoricalCrossentropy SquaredHinge Tversky".split()
+)
+
+METRICS = frozenset(
+    "AUC Accuracy BinaryAccuracy BinaryCrossentropy BinaryIoU CategoricalAccuracy "
+    "CategoricalCrossentropy CategoricalHinge ConcordanceCorrelation CosineSimilarity F1Score "
+    "FBetaScore FalseNegatives FalsePositives Hinge IoU KLDivergence LogCoshError Mean "
+    "MeanAbsoluteError MeanAbsolutePercentageError MeanIoU MeanMetricWrapper MeanSquaredError "
+    "MeanSquaredLogarithmicError OneHotIoU OneHotMeanIoU PearsonCorrelation Poisson Precision "
+    "PrecisionAtRecall R2Score Recall RecallAtPrecision RootMeanSquaredError "
+    "SensitivityAtSpecificity SparseCategoricalAccuracy SparseCategoricalCrossentropy "
+    "SparseTopKCategoricalAccuracy SpecificityAtSensitivity SquaredHinge Sum "
+    "TopKCategoricalAccuracy TrueNegatives TruePositives".split()
+)
+
+OPTIMIZERS = frozenset(
+    "Adadelta Adafactor Adagrad Adam AdamW Adamax Ftrl Lamb Lion LossScaleOptimizer Muon Nadam "
+    "RMSprop SGD ScheduleFreeAdamW".split()
+)
+
+SCHEDULES = frozenset(
+    "CosineDecay CosineDecayRestarts ExponentialDecay InverseTimeDecay PiecewiseConstantDecay "
+    "PolynomialDecay".split()
+)
+
+DTYPE_POLICIES = frozenset("DTypePolicy DTypePolicyMap FloatDTypePolicy".split())
+
+#: Refused by a name of their own: such weights cannot be fine-tuned.
+QUANTIZED_POLICIES = frozenset(
+    "AWQDTypePolicy GPTQDTypePolicy Int4DTypePolicy QuantizedDTypePolicy "
+    "QuantizedFloat8DTypePolicy".split()
+)
+
+ACTIVATIONS = frozenset(
+    "celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh "
+    "leaky_relu linear log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink "
+    "softmax softplus softsign sparse_plus sparse_sigmoid sparsemax squareplus swish tanh "
+    "tanh_shrink threshold".split()
+)
+
+LOSS_FUNCTIONS = frozenset(
+    "binary_crossentropy binary_focal_crossentropy categorical_crossentropy "
+    "categorical_focal_crossentropy categorical_generalized_cross_entropy categorical_hinge "
+    "circle cosine_similarity ctc dice hinge huber kl_divergence log_cosh mean_absolute_error "
+    "mean_absolute_percentage_error mean_squared_error mean_squared_logarithmic_error poisson "
+    "sparse_categorical_crossentropy squared_hinge tversky".split()
+)
+
+METRIC_FUNCTIONS = frozenset(
+    "binary_accuracy categorical_accuracy sparse_categorical_accuracy "
+    "sparse_top_k_categorical_accuracy top_k_categorical_accuracy concordance_correlation "
+    "pearson_correlation".split()
+)
+
+#: What a functional model records for ``x + 1`` or ``keras.ops.relu(x)``.
+OPERATIONS: dict[str, frozenset[str]] = {
+    "keras.src.ops.numpy": frozenset(
+        "Absolute Add All Amax Amin Any Arccos Arccosh Arcsin Arcsinh Arctan Arctan2 Arctanh "
+        "Argmax Argmin Argsort Average Cbrt Ceil Clip Concatenate Cos Cosh CountNonzero Cross "
+        "Cumprod Cumsum Deg2rad Diagonal Diff Divide DivideNoNan Dot Einsum Equal Exp Exp2 "
+        "ExpandDims Expm1 Fabs Flip Floor FloorDivide Fmax Fmin Fmod GetItem Greater GreaterEqual "
+        "Hstack Hypot Inner Isfinite Isinf Isnan Less LessEqual Log Log10 Log1p Log2 Logaddexp "
+        "LogicalAnd LogicalNot LogicalOr LogicalXor Matmul Max Maximum Mean Median Min Minimum "
+        "Mod Moveaxis Multiply NanToNum Negative NotEqual OnesLike Outer Pad Power Prod Rad2deg "
+        "Ravel Reciprocal Repeat Reshape Roll Round Sign Signbit Sin Sinc Sinh Sort Split Sqrt "
+        "Square Squeeze Stack Std Subtract Sum Swapaxes Take TakeAlongAxis Tan Tanh Tensordot "
+        "Tile Trace Transpose Tril Triu TrueDivide Trunc Var Vdot Vstack Where ZerosLike".split()
+    ),
+    "keras.src.ops.nn": frozenset(
+        "AdaptiveAveragePool AdaptiveMaxPool AveragePool BatchNorm Celu DepthToSpace "
+        "DotProductAttention Elu Gelu Glu HardShrink HardSigmoid HardSilu HardTanh LayerNorm "
+        "LeakyRelu LogSigmoid LogSoftmax MaxPool Moments Normalize RMSNorm Relu Relu6 Selu "
+        "Sigmoid Silu SoftShrink Softmax Softplus Softsign SpaceToDepth SparsePlus "
+        "SparseSigmoid Sparsemax Squareplus TanhShrink Threshold".split()
+    ),
+    "keras.src.ops.math": frozenset("Erf Erfc Erfinv Logsumexp Rsqrt TopK".split()),
+    "keras.src.ops.core": frozenset("Cast SaturateCast StopGradient Unstack".split()),
+}
+
+#: Every class that a configuration may name, by the module that Keras writes beside it.
+BY_MODULE: dict[str, frozenset[str]] = {
+    "keras": frozenset({"Model", "Sequential"}) | DTYPE_POLICIES,
+    "keras.models": frozenset({"Model", "Sequential"}),
+    "keras.src.models.functional": frozenset({"Functional"}),
+    "keras.src.models.sequential": frozenset({"Sequential"}),
+    "keras.layers": LAYERS,
+    "keras.initializers": INITIALIZERS,
+    "keras.regularizers": REGULARIZERS,
+    "keras.constraints": CONSTRAINTS,
+    "keras.losses": LOSSES,
+    "keras.metrics": METRICS,
+    "keras.optimizers": OPTIMIZERS,
+    "keras.optimizers.schedules": SCHEDULES,
+    "keras.dtype_policies": DTYPE_POLICIES,
+    **OPERATIONS,
+}
+
+#: The classes of an HDF5 configuration, which names no modules.
+WITHOUT_MODULE = (
+    MODELS
+    | LAYERS
+    | INITIALIZERS
+    | REGULARIZERS
+    | CONSTRAINTS
+    | LOSSES
+    | METRICS
+    | OPTIMIZERS
+    | SCHEDULES
+    | DTYPE_POLICIES
+    | {"GroupedQueryAttention"}
+)
+
+FUNCTIONS = ACTIVATIONS | LOSS_FUNCTIONS | METRIC_FUNCTIONS
+FUNCTION_MODULES = frozenset({"builtins", "keras.activations", "keras.losses", "keras.metrics"})
+
+#: Plain data that Keras writes as if it were an object.
+DATA = frozenset({"__keras_tensor__", "__numpy__", "__tensor__", "__tuple__", "TensorShape"})
+DATA_OF_FUNCTIONAL = frozenset({"__slice__", "__ellipsis__"})

@@ -1,0 +1,212 @@
+"""Keras configurations from strangers: every class in them must be on the allow-list.
+
+Keras finds what to construct by the names in a configuration, so those names decide what runs.
+The walk goes through everything that is written, wherever it stands, and never constructs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from app.jobs.errors import RefusedFileError
+from app.jobs.intake import classes
+from app.jobs.intake.json_text import Json, JsonObject
+
+#: Ceiling of a whole number in a layer, kernel sizes to repetitions. Those that become the shape
+#: of a stored weight may be larger, because they are held against it.
+_MAX_SETTING = 2**20
+_MAX_STORED_SETTING = 2**31
+_STORED_SETTINGS = frozenset({"units", "filters", "input_dim", "output_dim"})
+#: Ceiling of the product of a shape: 1 GiB of float32 a sample.
+_MAX_PRODUCT = 2**28
+_FREE_SETTINGS = frozenset({"seed", "name", "dtype"})
+
+_ACTIVATION_SETTINGS = frozenset({"activation", "recurrent_activation"})
+_LOSS_ALIASES = {
+    "bce": "binary_crossentropy",
+    "kld": "kl_divergence",
+    "kullback_leibler_divergence": "kl_divergence",
+    "logcosh": "log_cosh",
+    "mae": "mean_absolute_error",
+    "mape": "mean_absolute_percentage_error",
+    "mse": "mean_squared_error",
+    "msle": "mean_squared_logarithmic_error",
+}
+_LOSS_CLASSES = {name.lower(): name for name in classes.LOSSES}
+
+_WITHOUT_COMPILATION = (
+    "Build the model from Keras' own classes; if only its loss, metrics or optimizer are custom, "
+    "load it with compile=False and save it again."
+)
+
+
+def require_known_classes(config: JsonObject, *, modules: bool) -> None:
+    """Refuse a configuration that names anything beyond Keras' own modelling classes.
+
+    Args:
+        config: The whole configuration, compilation included.
+        modules: Whether every class has its module beside it, as in a ``.keras`` file; an HDF5
+            file names most by class alone.
+
+    Raises:
+        RefusedFileError: ``lambda_layer``, ``unknown_class``, ``quantized_model``,
+            ``layer_name``, ``size_out_of_range`` or ``bad_config``.
+    """
+    stack: list[tuple[Json, str]] = [(config, "")]
+    while stack:
+        value, layer = stack.pop()
+        if isinstance(value, dict):
+            if "class_name" in value:
+                layer = _layer_of(value) or layer
+                _require_known(value, layer, modules=modules)
+            stack.extend((child, layer) for child in value.values())
+        elif isinstance(value, list):
+            stack.extend((child, layer) for child in value)
+
+
+def loss_name(compilation: Json) -> str | None:
+    """Name of the one loss that a model was compiled with, as its function is called.
+
+    ``None`` where there is none, or several.
+
+    Raises:
+        RefusedFileError: ``unknown_class``, where it is a function of the uploader's own.
+
+    >>> loss_name({"loss": "mse"})
+    'mean_squared_error'
+    """
+    loss = compilation.get("loss") if isinstance(compilation, dict) else None
+    if isinstance(loss, dict):
+        named = loss.get("class_name")
+        loss = loss.get("config") if named == "function" else named
+    if not isinstance(loss, str):
+        return None
+    name = _LOSS_ALIASES.get(loss.lower(), loss)
+    if name in classes.LOSS_FUNCTIONS:
+        return name
+    if name in classes.LOSSES:
+        return _snake_case_of_loss(name)
+    raise _unknown(loss, layer="")
+
+
+def _snake_case_of_loss(class_name: str) -> str:
+    flat = class_name.lower()
+    return next(
+        function for function in classes.LOSS_FUNCTIONS if function.replace("_", "") == flat
+    )
+
+
+def _layer_of(entry: JsonObject) -> str | None:
+    """Name of the layer or model that ``entry`` describes; ``None`` where it is none."""
+    config = entry.get("config")
+    if entry["class_name"] in classes.DATA or not isinstance(config, dict):
+        return None
+    name = config.get("name")
+    is_part = entry.get("module") in {"keras.initializers", "keras.losses", "keras.metrics"}
+    return name if isinstance(name, str) and not is_part and "DTypePolicy" not in str(
+        entry["class_name"]
+    ) else None
+
+
+def _require_known(entry: JsonObject, layer: str, *, modules: bool) -> None:
+    class_name, module = entry["class_name"], entry.get("module")
+    if not isinstance(class_name, str):
+        raise RefusedFileError(
+            "bad_config",
+            "The model's configuration has a class_name that is not text.",
+            hint="Save the model again from Keras and upload that file.",
+        )
+    if class_name in {"Lambda", "__lambda__"}:
+        raise _lambda(layer)
+    if class_name in classes.QUANTIZED_POLICIES or _is_quantized(entry.get("config")):
+        raise _quantized(layer)
+    if class_name in classes.DATA | classes.DATA_OF_FUNCTIONAL:
+        return
+    if class_name == "function":
+        _require_known_function(entry, layer)
+        return
+    if isinstance(module, str):
+        known = class_name in classes.BY_MODULE.get(module, frozenset())
+    else:
+        known = not modules and class_name in classes.WITHOUT_MODULE
+    if not known or entry.get("registered_name") not in {None, class_name}:
+        raise _unknown(class_name, layer=layer)
+    _require_moderate(entry, layer)
+
+
+def _require_known_function(entry: JsonObject, layer: str) -> None:
+    name = entry.get("config")
+    if (
+        name not in classes.FUNCTIONS
+        or entry.get("module") not in classes.FUNCTION_MODULES
+        or entry.get("registered_name") not in {None, name}
+    ):
+        raise _unknown(str(name), layer=layer)
+
+
+def _require_moderate(entry: JsonObject, layer: str) -> None:
+    config = entry.get("config")
+    if entry["class_name"] not in classes.LAYERS or not isinstance(config, dict):
+        return
+    for setting, value in config.items():
+        activation = value if setting in _ACTIVATION_SETTINGS else None
+        if isinstance(activation, str) and activation not in classes.ACTIVATIONS:
+            raise _unknown(activation, layer=layer)
+        if setting not in _FREE_SETTINGS:
+            _require_small(layer, setting, value)
+
+
+def _require_small(layer: str, setting: str, value: Json) -> None:
+    ceiling = _MAX_STORED_SETTING if setting in _STORED_SETTINGS else _MAX_SETTING
+    numbers = list(_whole_numbers(value))
+    if any(abs(number) > ceiling for number in numbers):
+        fault = f"{setting} must be at most {ceiling}"
+    elif math.prod(max(abs(number), 1) for number in numbers) > max(_MAX_PRODUCT, ceiling):
+        fault = f"the numbers of {setting} must multiply to at most {_MAX_PRODUCT}"
+    else:
+        return
+    raise RefusedFileError(
+        "size_out_of_range",
+        f"In layer '{layer}', {fault}. Received: {str(value)[:80]}.",
+        hint="No computer trains a layer of this size: check the model.",
+    )
+
+
+def _whole_numbers(value: Json) -> Iterator[int]:
+    if isinstance(value, int) and not isinstance(value, bool):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _whole_numbers(item)
+
+
+def _is_quantized(config: Json) -> bool:
+    dtype = config.get("dtype") if isinstance(config, dict) else None
+    return isinstance(dtype, str) and "_from_" in dtype
+
+
+def _lambda(layer: str) -> RefusedFileError:
+    return RefusedFileError(
+        "lambda_layer",
+        f"Layer '{layer}' is or contains a Lambda: Python code, which is never run here.",
+        hint="Replace it by a layer of Keras' own (Rescaling, Reshape, Activation …), or by "
+        "keras.ops in a functional model, and save the model again.",
+    )
+
+
+def _unknown(name: str, *, layer: str) -> RefusedFileError:
+    where = f"Layer '{layer}' names" if layer else "The model names"
+    return RefusedFileError(
+        "unknown_class",
+        f"{where} {name}, which is none of Keras' own classes and functions for models.",
+        hint=_WITHOUT_COMPILATION,
+    )
+
+
+def _quantized(layer: str) -> RefusedFileError:
+    return RefusedFileError(
+        "quantized_model",
+        f"Layer '{layer}' is quantised: whole numbers cannot be fine-tuned.",
+        hint="Upload the model as it was before quantize() was called.",
+    )

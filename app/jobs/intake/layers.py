@@ -1,0 +1,293 @@
+"""The layers of a Keras configuration as a tree, and the weights that each of them must have.
+
+Keras finds weights by walking the constructed objects; here the same walk is made over names.
+Paths are those of ``pruning_core.catalogue``: ``encoder/dense``, ``bidirectional/forward_lstm``.
+
+Source: keras 3.15, ``src/saving/saving_lib.py`` and the ``build`` methods in ``src/layers``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from app.jobs.errors import RefusedFileError
+from app.jobs.intake import classes
+from app.jobs.intake.json_text import Json, JsonObject
+from pruning_core.catalogue import ONE_CELL
+
+#: The largest published classifiers have about 1,000.
+_MAX_LAYERS = 2000
+
+_CONVOLUTIONS = frozenset(
+    "Conv1D Conv2D Conv3D Conv1DTranspose Conv2DTranspose Conv3DTranspose "
+    "DepthwiseConv1D DepthwiseConv2D".split()
+)
+_SEPARABLE = frozenset({"SeparableConv1D", "SeparableConv2D"})
+_CELLS = frozenset({"SimpleRNNCell", "LSTMCell", "GRUCell"})
+_ATTENTIONS = frozenset({"MultiHeadAttention", "GroupedQueryAttention"})
+_PROJECTIONS = {
+    "query_dense": "query",
+    "key_dense": "key",
+    "value_dense": "value",
+    "output_dense": "attention_output",
+}
+_NORMALIZATIONS = frozenset({"LayerNormalization", "GroupNormalization"})
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer, or a model among layers."""
+
+    path: str  #: Empty for the root.
+    class_name: str
+    config: JsonObject
+    store: str  #: Group of its own weights in ``model.weights.h5``; empty for the root.
+    #: Names of the weights that it has itself, in Keras' order; empty for one that is another
+    #: layer's, stored twice.
+    weights: tuple[str, ...]
+    children: tuple[Layer, ...]
+
+    def walk(self) -> Iterator[Layer]:
+        """Every layer inside, outer before inner, without this one."""
+        for child in self.children:
+            yield child
+            yield from child.walk()
+
+
+def layer_tree(config: JsonObject) -> Layer:
+    """Return the root of the model that ``config`` describes.
+
+    Raises:
+        RefusedFileError: ``bad_config``, ``layer_name`` or ``too_many_layers``.
+    """
+    class_name = config.get("class_name")
+    if class_name not in classes.MODELS:
+        raise _bad(f"describes no Sequential or functional model, but {class_name}")
+    return _Builder().root(config)
+
+
+def bad_config(fault: str) -> RefusedFileError:
+    """The refusal of a configuration that Keras could not have written."""
+    return _bad(fault)
+
+
+def _bad(fault: str) -> RefusedFileError:
+    return RefusedFileError(
+        "bad_config",
+        f"The model's configuration {fault}.",
+        hint="Save a Sequential or functional model again from Keras and upload that file.",
+    )
+
+
+class _Builder:
+    """Builds one tree; it remembers which shared layers it has met."""
+
+    def __init__(self) -> None:
+        self._shared: set[int] = set()
+        self._count = 0
+
+    def root(self, entry: JsonObject) -> Layer:
+        class_name, config = _class_and_config(entry)
+        return Layer("", class_name, config, "", (), self._inside(class_name, config, "", ""))
+
+    def _layer(self, entry: Json, parent: str, store: str, *, name: str | None = None) -> Layer:
+        class_name, config = _class_and_config(entry)
+        self._count += 1
+        if self._count > _MAX_LAYERS:
+            raise RefusedFileError(
+                "too_many_layers",
+                f"A model must have at most {_MAX_LAYERS} layers.",
+                hint="Check how the model is built; if it is right, split it.",
+            )
+        path = _joined(parent, name or _name_of(config, class_name))
+        if self._was_met(entry):
+            return Layer(path, class_name, config, store, (), ())
+        return Layer(
+            path,
+            class_name,
+            config,
+            _joined(store, "cell") if class_name in ONE_CELL else store,
+            own_weights(class_name, config),
+            self._inside(class_name, config, path, store),
+        )
+
+    def _was_met(self, entry: Json) -> bool:
+        """Whether a layer was stored before, under another parent that shares it."""
+        shared = entry.get("shared_object_id") if isinstance(entry, dict) else None
+        if not isinstance(shared, int):
+            return False
+        if shared in self._shared:
+            return True
+        self._shared.add(shared)
+        return False
+
+    def _inside(
+        self, class_name: str, config: JsonObject, path: str, store: str
+    ) -> tuple[Layer, ...]:
+        if class_name in classes.MODELS:
+            return self._listed(config.get("layers"), path, _joined(store, "layers"))
+        if class_name == "StackedRNNCells":
+            return self._listed(config.get("cells"), path, _joined(store, "cells"))
+        if class_name == "RNN":
+            return (self._layer(config.get("cell"), path, _joined(store, "cell")),)
+        if class_name == "Bidirectional":
+            return self._directions(config, path, store)
+        if class_name in {"TimeDistributed", "SpectralNormalization"}:
+            return (self._layer(config.get("layer"), path, _joined(store, "layer")),)
+        if class_name in _ATTENTIONS:
+            return self._projections(config, path, store)
+        return ()
+
+    def _listed(self, entries: Json, path: str, store: str) -> tuple[Layer, ...]:
+        if not isinstance(entries, list):
+            raise _bad("has no list of layers")
+        used: dict[str, int] = {}
+        layers: list[Layer] = []
+        for entry in entries:
+            if _is_operation(entry):
+                continue
+            group = _unique(_snake_case(_class_and_config(entry)[0]), used)
+            layers.append(self._layer(entry, path, _joined(store, group)))
+        _require_distinct(layers)
+        return tuple(layers)
+
+    def _directions(self, config: JsonObject, path: str, store: str) -> tuple[Layer, ...]:
+        forward, backward = config.get("layer"), config.get("backward_layer")
+        name = _name_of(*reversed(_class_and_config(forward)))
+        forward_name = "forward_" + name.removeprefix("forward_")
+        backward_name = "backward_" + name.removeprefix("backward_")
+        if backward is not None:
+            backward_name = _name_of(*reversed(_class_and_config(backward)))
+        return (
+            self._layer(forward, path, _joined(store, "forward_layer"), name=forward_name),
+            self._layer(
+                forward if backward is None else backward,
+                path,
+                _joined(store, "backward_layer"),
+                name=backward_name,
+            ),
+        )
+
+    def _projections(self, config: JsonObject, path: str, store: str) -> tuple[Layer, ...]:
+        inner: JsonObject = {
+            "bias_axes": "" if config.get("use_bias", True) else None,
+            "trainable": config.get("trainable", True),
+        }
+        entry: JsonObject = {"class_name": "EinsumDense", "config": inner}
+        return tuple(
+            self._layer(entry, path, _joined(store, group), name=name)
+            for group, name in _PROJECTIONS.items()
+        )
+
+
+def own_weights(class_name: str, config: JsonObject) -> tuple[str, ...]:
+    """Names of the weights that a layer has itself, in the order in which Keras makes them.
+
+    >>> own_weights("Dense", {"use_bias": False})
+    ('kernel',)
+    """
+    bias = ("bias",) if config.get("use_bias", True) else ()
+    if class_name == "Dense" or class_name in _CONVOLUTIONS:
+        return ("kernel", *bias)
+    if class_name in _SEPARABLE:
+        return ("depthwise_kernel", "pointwise_kernel", *bias)
+    if class_name in ONE_CELL | _CELLS:
+        return ("kernel", "recurrent_kernel", *bias)
+    if class_name == "EinsumDense":
+        return ("kernel", "bias") if config.get("bias_axes") is not None else ("kernel",)
+    if class_name == "BatchNormalization":
+        return (*_scale_and_center(config), "moving_mean", "moving_variance")
+    if class_name in _NORMALIZATIONS:
+        return _scale_and_center(config)
+    if class_name in {"Attention", "AdditiveAttention"}:
+        return _attention_weights(class_name, config)
+    if class_name == "ReversibleEmbedding" and not config.get("tie_weights", True):
+        return ("embeddings", "reverse_embeddings")
+    if class_name == "Normalization":
+        return ("mean", "variance", "count") if config.get("mean") is None else ()
+    return _FIXED_WEIGHTS.get(class_name, ())
+
+
+_FIXED_WEIGHTS = {
+    "Embedding": ("embeddings",),
+    "ReversibleEmbedding": ("embeddings",),
+    "PReLU": ("alpha",),
+    "RMSNormalization": ("scale",),
+    "SpectralNormalization": ("", "vector_u"),
+}
+
+
+def _scale_and_center(config: JsonObject) -> tuple[str, ...]:
+    gamma = ("gamma",) if config.get("scale", True) else ()
+    beta = ("beta",) if config.get("center", True) else ()
+    return gamma + beta
+
+
+def _attention_weights(class_name: str, config: JsonObject) -> tuple[str, ...]:
+    has_scale = config.get("use_scale", class_name == "AdditiveAttention")
+    scale = ("scale",) if has_scale else ()
+    score = ("concat_score_weight",) if config.get("score_mode") == "concat" else ()
+    return scale + score
+
+
+def _class_and_config(entry: Json) -> tuple[str, JsonObject]:
+    if not isinstance(entry, dict):
+        raise _bad("has a layer that is not an object")
+    class_name, config = entry.get("class_name"), entry.get("config")
+    if not isinstance(class_name, str) or not isinstance(config, dict):
+        raise _bad("has a layer without class_name and config")
+    return _class_name(class_name), config
+
+
+def _class_name(exported: str) -> str:
+    """The class's own name, where Keras exports it under another."""
+    if exported == "GroupQueryAttention":
+        return "GroupedQueryAttention"
+    return exported.replace("Convolution", "Conv")
+
+
+def _is_operation(entry: Json) -> bool:
+    module = entry.get("module") if isinstance(entry, dict) else None
+    return isinstance(module, str) and module in classes.OPERATIONS
+
+
+def _name_of(config: JsonObject, class_name: str) -> str:
+    name = config.get("name")
+    if isinstance(name, str) and name and name.isascii() and name.isprintable() and "/" not in name:
+        return name
+    raise RefusedFileError(
+        "layer_name",
+        "A layer's name must be plain ASCII text without '/'. "
+        f"Received: {name!r} for a layer of class {class_name}.",
+        hint="Rename the layer (Keras' name= argument) and save the model again.",
+    )
+
+
+def _require_distinct(layers: list[Layer]) -> None:
+    paths = [layer.path for layer in layers]
+    twice = next((path for path in paths if paths.count(path) > 1), None)
+    if twice is not None:
+        raise RefusedFileError(
+            "layer_name",
+            f"The names of a model's layers must differ. Received twice: {twice}.",
+            hint="Rename one of them (Keras' name= argument) and save the model again.",
+        )
+
+
+def _joined(parent: str, name: str) -> str:
+    return f"{parent}/{name}" if parent else name
+
+
+def _snake_case(class_name: str) -> str:
+    words = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", class_name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", words).lower()
+
+
+def _unique(name: str, used: dict[str, int]) -> str:
+    if name not in used:
+        used[name] = 0
+        return name
+    used[name] += 1
+    return f"{name}_{used[name]}"
