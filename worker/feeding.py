@@ -1,6 +1,7 @@
+"""How samples reach a model: in batches, made as they are asked for."""
+
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
-"""How samples reach a model: in batches, made as they are asked for."""
 
 from __future__ import annotations
 

@@ -37,6 +37,7 @@ class PruneOrder(_Message):
     model: Path  #: The uploaded file, its suffix saying which kind it is.
     dataset: Path | None
     spec: JobSpec
+    total_steps: int  #: As planned; 0 without a dataset.
 
 
 class PrunedTensor(_Message):
@@ -73,6 +74,7 @@ class VerifyOrder(_Message):
     """Open the file that will be downloaded, hold it against the pruned model, and measure it."""
 
     kind: Literal["verify"] = "verify"
+    folder: Path  #: As in ``PruneOrder``.
     dataset: Path | None
     spec: JobSpec
     pruned: Pruned

@@ -1,0 +1,129 @@
+"""How a training is reported while it runs."""
+
+# pyright: reportUnknownMemberType=false, reportMissingSuperCall=false
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from app.jobs.history import HistoryChunk, Scope
+from app.jobs.job import Progress
+from worker.errors import RefusedError
+from worker.messages import Advanced
+from worker.models import renamed
+
+_SECONDS_BETWEEN_REPORTS = 0.5
+#: A longer training keeps every second step of its history, or every third, and so on.
+_MOST_ROWS = 2000
+
+
+class ProgressReports(keras.callbacks.Callback):
+    """Reports the first step, then at most twice a second; and ends a training that diverges.
+
+    Args:
+        report: Where to.
+        total_steps: Of the whole training.
+        epochs: Likewise.
+        sparsity_at: Sparsity among the prunable weights after a step.
+        clock: Seconds, from anywhere.
+    """
+
+    def __init__(
+        self,
+        report: Callable[[Advanced], None],
+        *,
+        total_steps: int,
+        epochs: int,
+        sparsity_at: Callable[[int], float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self.steps = 0
+        self._report = report
+        self._total_steps = total_steps
+        self._epochs = epochs
+        self._epoch = 0
+        self._sparsity_at = sparsity_at
+        self._clock = clock
+        self._stride = -(-total_steps // _MOST_ROWS)
+        self._step_rows: list[dict[str, float]] = []
+        self._epoch_rows: list[dict[str, float]] = []
+        self._first_step_at = 0.0
+        self._reported_at = -math.inf
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Count the epoch."""
+        del logs
+        self._epoch = epoch + 1
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Count the step, keep its figures, and report when it is time to.
+
+        Raises:
+            RefusedError: the loss is no finite number any more.
+        """
+        del batch
+        self.steps += 1
+        figures = renamed(logs or {})
+        self._require_finite(figures["loss"])
+        if self.steps % self._stride == 0:
+            row = {"step": self.steps, "sparsity": self._sparsity_at(self.steps), **figures}
+            self._step_rows.append(row)
+        now = self._clock()
+        if self.steps == 1:
+            self._first_step_at = now
+        if now - self._reported_at >= _SECONDS_BETWEEN_REPORTS:
+            self._send(now)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keep the epoch's figures, and report."""
+        row = {"epoch": epoch + 1, "sparsity": self._sparsity_at(self.steps), **renamed(logs or {})}
+        self._epoch_rows.append(row)
+        self._send(self._clock())
+
+    def _require_finite(self, loss: float) -> None:
+        if math.isfinite(loss):
+            return
+        raise RefusedError(
+            "training_diverged",
+            f"The loss stopped being a finite number at step {self.steps} of "
+            f"{self._total_steps}. Received: {loss}",
+            hint="Lower training.optimizer.learning_rate, and check that the inputs are scaled "
+            "as the model was trained on (preprocessing.rescale).",
+        )
+
+    def _send(self, now: float) -> None:
+        self._reported_at = now
+        progress = Progress(
+            step=self.steps,
+            total_steps=self._total_steps,
+            epoch=self._epoch,
+            epochs=self._epochs,
+            sparsity=self._sparsity_at(self.steps),
+            eta_seconds=self._eta_seconds(now),
+        )
+        history = (
+            *_chunk(Scope.STEP, self._step_rows),
+            *_chunk(Scope.EPOCH, self._epoch_rows),
+        )
+        self._step_rows, self._epoch_rows = [], []
+        self._report(Advanced(progress=progress, history=history))
+
+    def _eta_seconds(self, now: float) -> float | None:
+        # The first step took as long as it did because it was compiled.
+        timed_steps = self.steps - 1
+        if timed_steps <= 0:
+            return None
+        return (now - self._first_step_at) / timed_steps * (self._total_steps - self.steps)
+
+
+def _chunk(scope: Scope, rows: list[dict[str, float]]) -> tuple[HistoryChunk, ...]:
+    if not rows:
+        return ()
+    columns = {name: tuple(row[name] for row in rows) for name in rows[0]}
+    return (HistoryChunk(scope=scope, columns=columns),)

@@ -1,0 +1,79 @@
+"""What a model answers to some samples, kept so that the downloaded file is held against it."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from worker.data import Array, InputForm, Samples
+from worker.feeding import Feeder
+
+_MOST_SAMPLES = 256
+_MOST_BYTES = 64 * 2**20
+_BATCH = 32
+#: Made-up samples are fewer: they say less.
+_MADE_UP = 32
+#: Size of an axis that the model leaves free.
+_FREE_AXIS = 128
+
+
+def reference_inputs(feeder: Feeder, held_out: Samples) -> list[Array]:
+    """Return the first held-out samples as the model takes them, one array for each input."""
+    bytes_each = sum(
+        array[:1].size * np.dtype(form.dtype).itemsize
+        for array, form in zip(held_out.inputs, feeder.forms, strict=True)
+    )
+    most = max(1, min(_MOST_SAMPLES, _MOST_BYTES // max(bytes_each, 1)))
+    chosen = held_out.between(0, most)
+    return keras.tree.flatten(feeder.accept(chosen.inputs))
+
+
+def made_up_inputs(feeder: Feeder, model: keras.Model) -> list[Array]:
+    """Return inputs for a job without data: the same for the same model, every time.
+
+    Numbers in [0, 1); for a model with an ``Embedding`` or with integer inputs, whole numbers
+    that each embedding has a row for.
+    """
+    generator = np.random.default_rng(0)
+    rows = [
+        layer.input_dim
+        for layer in model._flatten_layers()  # noqa: SLF001  (`layers` leaves out nested ones)
+        if isinstance(layer, keras.layers.Embedding)
+    ]
+    return [_made_up(form, generator, lowest_rows=min(rows, default=None)) for form in feeder.forms]
+
+
+def _made_up(form: InputForm, generator: np.random.Generator, *, lowest_rows: int | None) -> Array:
+    shape = (_MADE_UP, *(_FREE_AXIS if size is None else size for size in form.shape))
+    if lowest_rows is not None or "int" in form.dtype:
+        return generator.integers(0, lowest_rows or 2, shape).astype(form.dtype)
+    return generator.random(shape).astype(form.dtype)
+
+
+def answers(model: keras.Model, feeder: Feeder, inputs: list[Array]) -> list[Array]:
+    """Return the model's outputs, one array each."""
+    packed: Any = keras.tree.pack_sequence_as(feeder.structure, inputs)
+    predicted = model.predict(packed, batch_size=_BATCH, verbose=0)
+    return [np.asarray(array) for array in keras.tree.flatten(predicted)]
+
+
+def write_reference(path: Path, inputs: list[Array], outputs: list[Array]) -> None:
+    """Keep inputs and outputs as an ``.npz``."""
+    arrays = {f"input_{index}": array for index, array in enumerate(inputs)}
+    arrays |= {f"output_{index}": array for index, array in enumerate(outputs)}
+    np.savez(path, allow_pickle=False, **arrays)
+
+
+def read_reference(path: Path) -> tuple[list[Array], list[Array]]:
+    """Return the inputs and the outputs that were kept."""
+    with np.load(path, allow_pickle=False) as arrays:
+        names = list(arrays)
+        inputs = [arrays[name] for name in names if name.startswith("input_")]
+        outputs = [arrays[name] for name in names if name.startswith("output_")]
+    return inputs, outputs

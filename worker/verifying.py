@@ -1,0 +1,201 @@
+"""The order ``verify``: open the file that will be downloaded, hold it to account, measure it.
+
+It runs in a process that has never seen the model, and imports nothing of ``pruning_core`` that
+knows Keras: a file that needed it would not open here.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import hashlib
+import math
+import statistics
+import time
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from app.jobs.job import Stage
+from app.jobs.result import ArtifactResult, LayerSparsity, Metrics, ParameterCounts
+from worker.data import Array, read_dataset
+from worker.errors import RefusedError
+from worker.feeding import Feeder, input_names
+from worker.messages import PrunedTensor, StageBegun, Update, Verified, VerifyOrder
+from worker.models import compile_to, evaluate, first_line
+from worker.reference import answers, read_reference
+
+#: Largest difference from the pruned model, for outputs of size 1; larger ones may differ by as
+#: much in proportion.
+TOLERANCE = 1e-5
+
+_GZIP = 31  #: zlib's number for the gzip format with the largest window.
+_CHUNK_BYTES = 1 << 20
+_WARM_UP_CALLS = 5
+_TIMED_CALLS = 50
+_TIMED_SECONDS = 2.0
+
+
+def verify(order: VerifyOrder, report: Callable[[Update], None]) -> Verified:
+    """Carry out the order.
+
+    Raises:
+        RefusedError: the file is not the model that was pruned, or not as sparse as asked.
+    """
+    report(StageBegun(stage=Stage.VERIFYING))
+    path = order.pruned.artifact
+    model = _open(path)
+    feeder = Feeder.of(model, order.spec.preprocessing, batch_size=order.spec.training.batch_size)
+    inputs, expected = read_reference(order.pruned.reference)
+    error = _require_same_answers(expected, answers(model, feeder, inputs))
+    layers = _require_planned_zeros(model, order.pruned.tensors)
+    tensors = order.pruned.tensors
+    pruned = [tensor for tensor in tensors if tensor.planned_zeros is not None]
+    content_sha256, gzip_bytes = _weigh(path)
+    return Verified(
+        sparsity=_zeros(pruned) / _size(pruned),
+        parameters=ParameterCounts(
+            total=_size(tensors), prunable=_size(pruned), nonzero=_size(tensors) - _zeros(tensors)
+        ),
+        layers=layers,
+        artifact=ArtifactResult(
+            name=path.name,
+            format="keras",
+            bytes=path.stat().st_size,
+            compressed_bytes=gzip_bytes,
+            sha256=content_sha256,
+            verified=True,
+            max_abs_error=error,
+            metrics=_measure(model, feeder, order),
+            latency_ms=_latency_ms(model, feeder, inputs),
+        ),
+    )
+
+
+def _open(path: Path) -> keras.Model:
+    try:
+        # As anybody opens it who has downloaded it.
+        return keras.saving.load_model(path, safe_mode=True)
+    except Exception as error:  # Keras raises whatever the file's content provokes.
+        fault = f"plain Keras cannot open it: {first_line(error)}"
+        raise _failed(fault) from error
+
+
+def _failed(fault: str) -> RefusedError:
+    return RefusedError(
+        "verification_failed",
+        f"The exported file is not the model that was pruned: {fault}.",
+        hint="Nothing was published. This is a fault of the service, not of your model: please "
+        "report it.",
+    )
+
+
+def _require_same_answers(expected: list[Array], received: list[Array]) -> float:
+    """Return the largest difference; where the model was not finite, the file must not be."""
+    largest = 0.0
+    for one, other in zip(expected, received, strict=True):
+        finite = np.isfinite(one)
+        if one.shape != other.shape or not np.array_equal(finite, np.isfinite(other)):
+            fault = "its outputs have another shape, or are not finite elsewhere"
+            raise _failed(fault)
+        if not finite.any():
+            continue
+        error = float(np.abs(one[finite] - other[finite]).max())
+        size = max(1.0, float(np.abs(one[finite]).max()))
+        if error > TOLERANCE * size:
+            fault = f"its outputs differ by up to {error:.3g}"
+            raise _failed(fault)
+        largest = max(largest, error)
+    return largest
+
+
+def _require_planned_zeros(
+    model: keras.Model, tensors: tuple[PrunedTensor, ...]
+) -> tuple[LayerSparsity, ...]:
+    variables = model.weights
+    if len(variables) != len(tensors):
+        fault = f"it has {len(variables)} weight tensors instead of {len(tensors)}"
+        raise _failed(fault)
+    return tuple(
+        _counted(tensor, keras.ops.convert_to_numpy(variable))
+        for tensor, variable in zip(tensors, variables, strict=True)
+    )
+
+
+def _counted(tensor: PrunedTensor, values: Array) -> LayerSparsity:
+    name = f"{tensor.layer}/{tensor.weight}"
+    zeros = values.size - int(np.count_nonzero(values))
+    if values.shape != tensor.shape or zeros != tensor.zeros:
+        fault = (
+            f"{name} has {zeros} zeros in shape {values.shape} instead of {tensor.zeros} in "
+            f"{tensor.shape}"
+        )
+        raise _failed(fault)
+    # A weight that was zero before, or became zero by itself, may come on top.
+    if tensor.planned_zeros is not None and zeros < tensor.planned_zeros:
+        raise RefusedError(
+            "sparsity_missed",
+            f"{name} must have at least {tensor.planned_zeros} zeros. Received: {zeros}",
+            hint="Nothing was published. This is a fault of the service, not of your model: "
+            "please report it.",
+        )
+    return LayerSparsity(
+        name=tensor.layer,
+        weight=tensor.weight,
+        shape=tensor.shape,
+        sparsity=zeros / values.size if values.size else 0.0,
+        pruned=tensor.planned_zeros is not None,
+        reason=tensor.reason,
+    )
+
+
+def _size(layers: Iterable[PrunedTensor]) -> int:
+    return sum(math.prod(layer.shape) for layer in layers)
+
+
+def _zeros(layers: Iterable[PrunedTensor]) -> int:
+    return sum(layer.zeros for layer in layers)
+
+
+def _measure(model: keras.Model, feeder: Feeder, order: VerifyOrder) -> Metrics:
+    objective = order.pruned.objective
+    if order.dataset is None or objective is None:
+        return {}
+    dataset = read_dataset(
+        order.dataset,
+        inputs=input_names(model),
+        validation_split=order.spec.training.validation_split or 0.0,
+    )
+    assert dataset.held_out is not None, "what the baseline was measured on is there"
+    compile_to(objective, model, optimizer=None)
+    return evaluate(model, feeder.in_order(dataset.held_out))
+
+
+def _weigh(path: Path) -> tuple[str, int]:
+    """Return the file's SHA-256 and its size under ``gzip -9``."""
+    digest, compressor, size = hashlib.sha256(), zlib.compressobj(9, wbits=_GZIP), 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(compressor.compress(chunk))
+    return digest.hexdigest(), size + len(compressor.flush())
+
+
+def _latency_ms(model: keras.Model, feeder: Feeder, inputs: list[Array]) -> float:
+    predict = tf.function(lambda sample: model(sample, training=False))
+    sample = keras.tree.pack_sequence_as(
+        feeder.structure, [tf.constant(array[:1]) for array in inputs]
+    )
+    for _ in range(_WARM_UP_CALLS):
+        predict(sample)
+    seconds: list[float] = []
+    while len(seconds) < _TIMED_CALLS and sum(seconds) < _TIMED_SECONDS:
+        started = time.perf_counter()
+        keras.tree.map_structure(np.asarray, predict(sample))
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds) * 1000
