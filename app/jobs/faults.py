@@ -27,7 +27,11 @@ _SAID = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
 _RULES = {
     "bool_type": "must be true or false",
     "float_type": "must be a number",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
     "int_type": "must be an integer",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
     "missing": "must be given",
     "string_type": "must be a string",
     "too_short": "must not be empty",
@@ -156,11 +160,13 @@ def _faults(details: ErrorDetails, value: JsonValue, records: _Records) -> Itera
 
 
 def _rule(details: ErrorDetails) -> str:
-    expected = details.get("ctx", {}).get("expected", "")
-    if details["type"] == "literal_error" and " or " not in expected:
-        return f"must be {expected}, the only one available"
-    known = _RULES.get(details["type"])
-    return known or details["msg"].replace("Input should be", "must be")
+    context = details.get("ctx", {})
+    if details["type"] == "literal_error" and " or " not in context["expected"]:
+        return f"must be {context['expected']}, the only one available"
+    rule = _RULES.get(details["type"])
+    if rule is None:
+        return details["msg"].replace("Input should be", "must be")
+    return rule.format(**context)
 
 
 def _name(path: _Path) -> str:

@@ -124,10 +124,9 @@ def parse_spec(raw: bytes | str) -> JobSpec:
 
     >>> parse_spec('{"training": {"epochs": 3}}').training.epochs
     3
-    >>> parse_spec('{"schedule": {"kind": "constant", "target_sparsity": 50}}')
+    >>> parse_spec('{"epochs": 3}')
     Traceback (most recent call last):
-    app.jobs.errors.RefusedSpecError: /schedule/target_sparsity: target_sparsity must be a \
-    fraction in [0, 1). Received: 50
+    app.jobs.errors.RefusedSpecError: /epochs: the spec has no field "epochs". Received: 3
     """
     try:
         value = parse_json(raw, max_bytes=MAX_SPEC_BYTES, max_depth=_MAX_DEPTH)
