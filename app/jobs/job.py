@@ -134,3 +134,8 @@ class Job(_Record):
         if status.is_final:
             changes["finished_at"] = at
         return self.model_copy(update=changes)
+
+    def warned(self, *notices: Notice) -> Self:
+        """Return the job with these warnings too; what it says already is not repeated."""
+        warnings = tuple(dict.fromkeys((*self.warnings, *notices)))
+        return self.model_copy(update={"warnings": warnings})

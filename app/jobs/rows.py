@@ -1,4 +1,4 @@
-"""Jobs as rows: read, locked, and written so that every change is also an event."""
+"""Jobs, their events and their history as rows: every change of a job is also an event."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
 
 from app.jobs.errors import JobNotFoundError
-from app.jobs.events import Told, changes
+from app.jobs.events import EventKind, Told, changes
+from app.jobs.history import History, HistoryChunk, Scope, joined
 from app.jobs.job import Job
-from app.jobs.tables import events, jobs
+from app.jobs.tables import events, history, jobs
 
 #: What an update may change of the record; the rest is as submitted.
 _MUTABLE = (
@@ -29,6 +30,11 @@ _MUTABLE = (
 def job_from(row: RowMapping) -> Job:
     """Return the record in a row of ``jobs``."""
     return Job.model_validate({name: row[name] for name in Job.model_fields})
+
+
+def require_job(connection: Connection, job_id: str) -> None:
+    """Raise JobNotFoundError when there is no such job."""
+    _only(connection, select(jobs.c.id).where(jobs.c.id == job_id), job_id)
 
 
 def read_row(connection: Connection, job_id: str) -> RowMapping:
@@ -85,6 +91,41 @@ def append_events(
     ]
     if rows:
         connection.execute(insert(events), rows)
+
+
+def append_history(
+    connection: Connection, job_id: str, fence: int, chunk: HistoryChunk, *, at: datetime
+) -> None:
+    """Write further rows of the attempt ``fence``; each that stands for an epoch is an event."""
+    last = select(func.coalesce(func.max(history.c.number), 0)).where(
+        history.c.job_id == job_id, history.c.fence == fence
+    )
+    row = insert(history).values(
+        job_id=job_id,
+        fence=fence,
+        number=connection.scalars(last).one() + 1,
+        scope=chunk.scope,
+        columns=chunk.columns,
+    )
+    connection.execute(row)
+    if chunk.scope is Scope.EPOCH:
+        told = ((EventKind.EPOCH, epoch) for epoch in chunk.rows())
+        append_events(connection, job_id, told, at=at)
+
+
+def read_history(connection: Connection, job_id: str) -> History:
+    """Return the figures of the attempt that holds the job, or held it last."""
+    fence = select(jobs.c.fence).where(jobs.c.id == job_id).scalar_subquery()
+    query = (
+        select(history.c.scope, history.c.columns)
+        .where(history.c.job_id == job_id, history.c.fence == fence)
+        .order_by(history.c.number)
+    )
+    chunks = connection.execute(query).all()
+    return History(
+        steps=joined(columns for scope, columns in chunks if scope is Scope.STEP),
+        epochs=joined(columns for scope, columns in chunks if scope is Scope.EPOCH),
+    )
 
 
 def _by_id(job_id: str) -> Select[Any]:

@@ -4,70 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Engine,
-    RowMapping,
-    and_,
-    delete,
-    func,
-    insert,
-    or_,
-    select,
-    tuple_,
-    update,
-)
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, Engine, RowMapping, delete, insert, or_, select, tuple_, update
 
 from app.jobs import tables
 from app.jobs.artifacts import StoredArtifact, job_prefix
+from app.jobs.claims import (
+    WORKER_SILENT,
+    Claim,
+    cancel,
+    extend,
+    fail,
+    given_up,
+    held_row,
+    is_claimable,
+    queue_again,
+    take,
+)
 from app.jobs.database import database_time, reading, writing
 from app.jobs.errors import (
     ArtifactNotFoundError,
     BackendUnavailableError,
     DatasetNotFoundError,
-    IdempotencyConflictError,
     JobConflictError,
-    LostClaimError,
     ModelNotFoundError,
 )
-from app.jobs.events import Event, EventKind
-from app.jobs.history import Columns, History, HistoryChunk, Scope, joined
+from app.jobs.events import Event
+from app.jobs.history import History, HistoryChunk
 from app.jobs.job import Failure, Job, JobStatus, Notice, Progress, Stage
 from app.jobs.pages import Cursor, Page
 from app.jobs.result import JobResult
-from app.jobs.rows import append_events, insert_job, job_from, lock_row, read_row, update_job
+from app.jobs.rows import (
+    append_history,
+    insert_job,
+    job_from,
+    lock_row,
+    read_history,
+    read_row,
+    require_job,
+    update_job,
+)
 from app.jobs.shelf import Shelf
+from app.jobs.submissions import Idempotency, Submitted, insert_once
 from app.jobs.uploads import StoredDataset, StoredModel
-
-
-@dataclass(frozen=True, kw_only=True)
-class Idempotency:
-    """A caller's promise that requests with the same key are one request."""
-
-    key: str
-    fingerprint: str  #: Of everything that makes the request; SHA-256 in hexadecimal.
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """The answer to a submission."""
-
-    job: Job
-    replayed: bool  #: The job was there before: the idempotency key had been used.
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """A worker's right to write to a job, until somebody else claims it."""
-
-    job: Job  #: As it was when claimed.
-    fence: int  #: Higher than that of every earlier claim.
-    attempt: int  #: Counted from 1; attempts that a stopping worker released do not count.
 
 
 class Store:
@@ -178,19 +158,9 @@ class Store:
             self._models.hold(connection, job.model.id)
             if job.dataset is not None:
                 self._datasets.hold(connection, job.dataset.id)
-            if idempotency is None:
-                insert_job(connection, job, at=now)
-                return Submitted(job, replayed=False)
-            try:
-                with connection.begin_nested():
-                    insert_job(connection, job, at=now)
-                    _insert_key(connection, idempotency, job)
-            except IntegrityError:
-                # Of several requests with one key, the table lets one in.
-                first = _first_job(connection, idempotency)
-                if first is None:
-                    raise
-                return Submitted(first, replayed=True)
+            if idempotency is not None:
+                return insert_once(connection, job, idempotency, at=now)
+            insert_job(connection, job, at=now)
             return Submitted(job, replayed=False)
 
     def job(self, job_id: str) -> Job:
@@ -211,15 +181,13 @@ class Store:
         Raises:
             InvalidCursorError: ``after`` is no cursor.
         """
-        place = tuple_(tables.jobs.c.created_at, tables.jobs.c.id)
-        query = select(tables.jobs).order_by(
-            tables.jobs.c.created_at.desc(), tables.jobs.c.id.desc()
-        )
+        place = (tables.jobs.c.created_at, tables.jobs.c.id)
+        query = select(tables.jobs).order_by(*(column.desc() for column in place))
         if status is not None:
             query = query.where(tables.jobs.c.status == status)
         if after is not None:
             cursor = Cursor.decoded(after)
-            query = query.where(place < tuple_(cursor.created_at, cursor.job_id))
+            query = query.where(tuple_(*place) < tuple_(cursor.created_at, cursor.job_id))
         with reading(self._engine) as connection:
             rows = connection.execute(query.limit(limit + 1)).mappings().all()
         page = tuple(job_from(row) for row in rows[:limit])
@@ -271,19 +239,15 @@ class Store:
         Raises:
             JobNotFoundError: there is no such job.
         """
+        columns = (tables.events.c[name] for name in Event.model_fields)
         query = (
-            select(
-                tables.events.c.number,
-                tables.events.c.at,
-                tables.events.c.kind,
-                tables.events.c.data,
-            )
+            select(*columns)
             .where(tables.events.c.job_id == job_id, tables.events.c.number > after)
             .order_by(tables.events.c.number)
             .limit(limit)
         )
         with reading(self._engine) as connection:
-            read_row(connection, job_id)
+            require_job(connection, job_id)
             return [Event.model_validate(row) for row in connection.execute(query).mappings()]
 
     def history(self, job_id: str) -> History:
@@ -293,11 +257,8 @@ class Store:
             JobNotFoundError: there is no such job.
         """
         with reading(self._engine) as connection:
-            fence: int = read_row(connection, job_id)["fence"]
-            return History(
-                steps=_columns(connection, job_id, fence, Scope.STEP),
-                epochs=_columns(connection, job_id, fence, Scope.EPOCH),
-            )
+            require_job(connection, job_id)
+            return read_history(connection, job_id)
 
     def artifacts(self, job_id: str) -> list[StoredArtifact]:
         """Return a job's files by name; none before it succeeded.
@@ -312,7 +273,7 @@ class Store:
             .order_by(tables.artifacts.c.name)
         )
         with reading(self._engine) as connection:
-            read_row(connection, job_id)
+            require_job(connection, job_id)
             rows = connection.execute(query).mappings()
             return [StoredArtifact.model_validate(row) for row in rows]
 
@@ -342,7 +303,7 @@ class Store:
             query = (
                 select(tables.jobs.c.id)
                 .where(
-                    _is_claimable(now),
+                    is_claimable(now),
                     or_(tables.jobs.c.rung_at.is_(None), tables.jobs.c.rung_at < now - unrung_for),
                 )
                 .order_by(tables.jobs.c.created_at, tables.jobs.c.id)
@@ -372,27 +333,13 @@ class Store:
             The claim, or ``None`` when there is nothing to do.
         """
         with self._writing() as (connection, now):
-            row = (
-                connection.execute(
-                    update(tables.jobs)
-                    .where(tables.jobs.c.id == job_id, _is_claimable(now))
-                    .values(
-                        fence=tables.jobs.c.fence + 1,
-                        attempts=tables.jobs.c.attempts + 1,
-                        worker=worker,
-                        lease_expires_at=now + lease,
-                    )
-                    .returning(tables.jobs)
-                )
-                .mappings()
-                .one_or_none()
-            )
+            row = take(connection, job_id, worker=worker, lease=lease, now=now)
             if row is None:
                 return None
             job = job_from(row)
             if job.status is JobStatus.RUNNING:
                 spent = row["attempts"] - 1
-                job = self._set_aside(connection, row, _SILENT, spent=spent, at=now)
+                job = self._end_attempt(connection, row, WORKER_SILENT, spent=spent, at=now)
             if job.status is not JobStatus.QUEUED:
                 return None
             running = update_job(connection, job, job.moved_to(JobStatus.RUNNING, at=now), at=now)
@@ -405,15 +352,7 @@ class Store:
             LostClaimError: stop the work.
         """
         with self._writing() as (connection, now):
-            cancel_requested = connection.scalar(
-                update(tables.jobs)
-                .where(_is_held_by(claim))
-                .values(lease_expires_at=now + lease)
-                .returning(tables.jobs.c.cancel_requested)
-            )
-        if cancel_requested is None:
-            raise _lost(claim)
-        return cancel_requested
+            return extend(connection, claim, lease=lease, now=now)
 
     def record(
         self,
@@ -438,16 +377,15 @@ class Store:
         """
         with self._held(claim) as (connection, now, row):
             job = job_from(row)
-            after = job.model_copy(
+            after = job.warned(*notices).model_copy(
                 update={
                     "stage": job.stage if stage is None else stage,
                     "progress": job.progress if progress is None else progress,
-                    "warnings": tuple(dict.fromkeys((*job.warnings, *notices))),
                 }
             )
             update_job(connection, job, after, at=now)
             for chunk in history:
-                _append_history(connection, claim, chunk, at=now)
+                append_history(connection, job.id, claim.fence, chunk, at=now)
 
     def succeed(self, claim: Claim, result: JobResult, artifacts: Iterable[StoredArtifact]) -> Job:
         """Publish the result; the files are in the artifact store already.
@@ -471,7 +409,7 @@ class Store:
             LostClaimError: stop the work.
         """
         with self._held(claim) as (connection, now, row):
-            return _failed(connection, job_from(row), failure, at=now)
+            return fail(connection, job_from(row), failure, at=now)
 
     def cancelled(self, claim: Claim) -> Job:
         """End the job as its caller asked.
@@ -480,7 +418,7 @@ class Store:
             LostClaimError: stop the work.
         """
         with self._held(claim) as (connection, now, row):
-            return _cancelled(connection, job_from(row), at=now)
+            return cancel(connection, job_from(row), at=now)
 
     def hand_back(self, claim: Claim, reason: str) -> Job:
         """Give up an attempt whose runner died.
@@ -497,7 +435,7 @@ class Store:
             LostClaimError: somebody else has taken it already.
         """
         with self._held(claim) as (connection, now, row):
-            return self._set_aside(connection, row, reason, spent=row["attempts"], at=now)
+            return self._end_attempt(connection, row, reason, spent=row["attempts"], at=now)
 
     def release(self, claim: Claim) -> Job:
         """Give up an attempt because the worker stops; it does not count as one.
@@ -511,8 +449,8 @@ class Store:
         with self._held(claim) as (connection, now, row):
             job = job_from(row)
             if row["cancel_requested"]:
-                return _cancelled(connection, job, at=now)
-            return _queued_again(connection, job, at=now, attempts=row["attempts"] - 1)
+                return cancel(connection, job, at=now)
+            return queue_again(connection, job, at=now, attempts=row["attempts"] - 1)
 
     @contextmanager
     def _writing(self) -> Generator[tuple[Connection, datetime]]:
@@ -522,120 +460,16 @@ class Store:
     @contextmanager
     def _held(self, claim: Claim) -> Generator[tuple[Connection, datetime, RowMapping]]:
         with self._writing() as (connection, now):
-            query = select(tables.jobs).where(_is_held_by(claim)).with_for_update()
-            row = connection.execute(query).mappings().one_or_none()
-            if row is None:
-                raise _lost(claim)
-            yield connection, now, row
+            yield connection, now, held_row(connection, claim)
 
-    def _set_aside(
+    def _end_attempt(
         self, connection: Connection, row: RowMapping, reason: str, *, spent: int, at: datetime
     ) -> Job:
         """End an attempt that nobody finished; ``spent`` counts it and those before."""
         job = job_from(row)
         if row["cancel_requested"]:
-            return _cancelled(connection, job, at=at)
+            return cancel(connection, job, at=at)
         if spent >= self._max_attempts:
-            return _failed(connection, job, _given_up(reason, spent), at=at)
+            return fail(connection, job, given_up(reason, spent), at=at)
         notice = Notice(code="tried_again", message=f"{reason} The job was started again.")
-        return _queued_again(connection, job, notice, at=at)
-
-
-_SILENT = "The worker that held the job stopped answering."
-
-
-def _is_claimable(now: datetime) -> ColumnElement[bool]:
-    status = tables.jobs.c.status
-    abandoned = and_(status == JobStatus.RUNNING, tables.jobs.c.lease_expires_at < now)
-    return or_(status == JobStatus.QUEUED, abandoned)
-
-
-def _is_held_by(claim: Claim) -> ColumnElement[bool]:
-    return and_(
-        tables.jobs.c.id == claim.job.id,
-        tables.jobs.c.fence == claim.fence,
-        tables.jobs.c.status == JobStatus.RUNNING,
-    )
-
-
-def _lost(claim: Claim) -> LostClaimError:
-    return LostClaimError(f"the claim {claim.fence} on the job {claim.job.id} does not hold now")
-
-
-def _given_up(reason: str, attempts: int) -> Failure:
-    return Failure(
-        code="runner_died",
-        message=f"{reason} That was attempt {attempts} of {attempts}.",
-        hint=(
-            "Often the worker's memory was too small for the model or the batch: try a smaller "
-            "training.batch_size. If it persists, ask the operator for the worker's log."
-        ),
-    )
-
-
-def _cancelled(connection: Connection, job: Job, *, at: datetime) -> Job:
-    return update_job(connection, job, job.moved_to(JobStatus.CANCELLED, at=at), at=at)
-
-
-def _failed(connection: Connection, job: Job, failure: Failure, *, at: datetime) -> Job:
-    failed = job.moved_to(JobStatus.FAILED, at=at)
-    return update_job(connection, job, failed.model_copy(update={"failure": failure}), at=at)
-
-
-def _queued_again(
-    connection: Connection, job: Job, *notices: Notice, at: datetime, **columns: object
-) -> Job:
-    connection.execute(delete(tables.history).where(tables.history.c.job_id == job.id))
-    warnings = tuple(dict.fromkeys((*job.warnings, *notices)))
-    queued = job.moved_to(JobStatus.QUEUED, at=at).model_copy(
-        update={"stage": None, "progress": None, "warnings": warnings}
-    )
-    return update_job(connection, job, queued, at=at, rung_at=None, **columns)
-
-
-def _insert_key(connection: Connection, idempotency: Idempotency, job: Job) -> None:
-    row = insert(tables.idempotency_keys).values(
-        key=idempotency.key, fingerprint=idempotency.fingerprint, job_id=job.id
-    )
-    connection.execute(row)
-
-
-def _first_job(connection: Connection, idempotency: Idempotency) -> Job | None:
-    query = select(tables.idempotency_keys).where(tables.idempotency_keys.c.key == idempotency.key)
-    row = connection.execute(query).mappings().one_or_none()
-    if row is None:
-        return None
-    if row["fingerprint"] != idempotency.fingerprint:
-        message = "an idempotency key must not be used for two different requests"
-        raise IdempotencyConflictError(message)
-    return job_from(read_row(connection, row["job_id"]))
-
-
-def _append_history(
-    connection: Connection, claim: Claim, chunk: HistoryChunk, *, at: datetime
-) -> None:
-    job_id, table = claim.job.id, tables.history
-    last = select(func.coalesce(func.max(table.c.number), 0)).where(
-        table.c.job_id == job_id, table.c.fence == claim.fence
-    )
-    row = insert(table).values(
-        job_id=job_id,
-        fence=claim.fence,
-        number=connection.scalars(last).one() + 1,
-        scope=chunk.scope,
-        columns=chunk.columns,
-    )
-    connection.execute(row)
-    if chunk.scope is Scope.EPOCH:
-        told = ((EventKind.EPOCH, row) for row in chunk.rows())
-        append_events(connection, job_id, told, at=at)
-
-
-def _columns(connection: Connection, job_id: str, fence: int, scope: Scope) -> Columns:
-    table = tables.history
-    query = (
-        select(table.c.columns)
-        .where(table.c.job_id == job_id, table.c.fence == fence, table.c.scope == scope)
-        .order_by(table.c.number)
-    )
-    return joined(connection.scalars(query))
+        return queue_again(connection, job, notice, at=at)
