@@ -20,9 +20,11 @@ from app.api.forms import FormLimits, ReceivedFile, receive_form
 from app.api.services import Services
 from app.jobs.errors import FieldError, TooLargeError
 from app.jobs.spec import MAX_SPEC_BYTES, JobSpec, parse_spec
+from app.jobs.strict_json import parse_json
 
 #: The spec, and room for the ids beside it.
 _MAX_JSON_BYTES = MAX_SPEC_BYTES + 4096
+_MAX_JSON_DEPTH = 64
 
 
 @dataclass(frozen=True)
@@ -127,26 +129,15 @@ async def _bounded_body(request: Request) -> bytes:
 
 def _stored_order(body: bytes) -> StoredOrder:
     try:
-        raw = _RawJobRequest.model_validate(json.loads(body, object_pairs_hook=_without_twins))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        message = f"the body must be JSON. {error}"
-        raise MalformedRequestError(message) from error
+        value = parse_json(body, max_bytes=_MAX_JSON_BYTES, max_depth=_MAX_JSON_DEPTH)
+    except ValueError as error:
+        raise MalformedRequestError(str(error)) from error
+    try:
+        raw = _RawJobRequest.model_validate(value)
     except ValidationError as error:
         raise InvalidRequestError(*_faults(error)) from error
     # Written out again, the spec meets every rule that a spec in a form meets.
     return StoredOrder(raw.model_id, raw.dataset_id, parse_spec(json.dumps(raw.spec)))
-
-
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        twin = next(name for name in names if names.count(name) > 1)
-        fault = FieldError(
-            pointer=f"/{twin}", message=f"{twin} must be given once. Received: twice"
-        )
-        raise InvalidRequestError(fault)
-    return members
 
 
 def _faults(error: ValidationError) -> list[FieldError]:

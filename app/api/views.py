@@ -60,34 +60,26 @@ class ArtifactView(_View):
     url: str = Field(description="Where to get it, relative to the server")
 
 
-class ModelView(ModelSummary):
-    """An uploaded model, and what is in it."""
-
-    id: str
-    filename: str
-    bytes: int
-    sha256: str
+class _UploadedFile(FileRef):
     created_at: datetime
+
+
+class ModelView(ModelSummary, _UploadedFile):
+    """An uploaded model, and what is in it."""
 
     @classmethod
     def of(cls, model: StoredModel) -> Self:
         """Show ``model``."""
-        return cls(**_uploaded(model.ref, model.created_at), **_members(model.summary))
+        return cls(created_at=model.created_at, **dict(model.ref), **dict(model.summary))
 
 
-class DatasetView(DatasetSummary):
+class DatasetView(DatasetSummary, _UploadedFile):
     """An uploaded dataset, and what is in it."""
-
-    id: str
-    filename: str
-    bytes: int
-    sha256: str
-    created_at: datetime
 
     @classmethod
     def of(cls, dataset: StoredDataset) -> Self:
         """Show ``dataset``."""
-        return cls(**_uploaded(dataset.ref, dataset.created_at), **_members(dataset.summary))
+        return cls(created_at=dataset.created_at, **dict(dataset.ref), **dict(dataset.summary))
 
 
 class Alive(_View):
@@ -102,11 +94,3 @@ class Ready(_View):
     status: Literal["ready"] = "ready"
     checks: dict[str, str] = Field(description="What was looked at, and `ok` for each")
     notes: tuple[str, ...] = Field(description="What the operator should know")
-
-
-def _uploaded(ref: FileRef, created_at: datetime) -> dict[str, Any]:
-    return {**_members(ref), "created_at": created_at}
-
-
-def _members(record: BaseModel) -> dict[str, Any]:
-    return dict(record)

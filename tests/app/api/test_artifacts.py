@@ -1,0 +1,100 @@
+import base64
+import hashlib
+
+import pytest
+
+CONTENT = bytes(range(256)) * 20
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+ETAG = f'"{SHA256}"'
+
+
+@pytest.fixture
+def url(worker, job):
+    """Where the artifact of a finished job is."""
+    worker.succeed(job["id"], CONTENT)
+    return f"/v1/jobs/{job['id']}/artifacts/model.keras"
+
+
+def test_the_list_says_what_can_be_downloaded(client, job, url):
+    listed = client.get(f"/v1/jobs/{job['id']}/artifacts").json()
+
+    assert listed == [
+        {
+            "name": "model.keras",
+            "format": "keras",
+            "bytes": len(CONTENT),
+            "sha256": SHA256,
+            "url": url,
+        }
+    ]
+
+
+def test_the_list_is_empty_until_the_job_has_succeeded(client, job):
+    assert client.get(f"/v1/jobs/{job['id']}/artifacts").json() == []
+
+
+def test_a_download_is_the_file_under_its_name_with_its_digest(client, url):
+    answer = client.get(url)
+
+    assert answer.status_code == 200
+    assert answer.content == CONTENT
+    assert answer.headers["Content-Length"] == str(len(CONTENT))
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="model.keras"'
+    assert answer.headers["ETag"] == ETAG
+    digest = base64.b64encode(hashlib.sha256(CONTENT).digest()).decode()
+    assert answer.headers["Repr-Digest"] == f"sha-256=:{digest}:"
+
+
+def test_head_gives_the_same_headers_and_no_bytes(client, url):
+    head = client.head(url)
+
+    assert head.status_code == 200
+    assert head.content == b""
+    assert head.headers == client.get(url).headers
+
+
+@pytest.mark.parametrize("tag", [ETAG, f"W/{ETAG}", f'"other", {ETAG}', "*"])
+def test_a_file_that_the_caller_has_is_not_sent_again(client, url, tag):
+    answer = client.get(url, headers={"If-None-Match": tag})
+
+    assert answer.status_code == 304
+    assert answer.content == b""
+    assert answer.headers["ETag"] == ETAG
+
+
+def test_another_file_is_sent(client, url):
+    assert client.get(url, headers={"If-None-Match": '"other"'}).content == CONTENT
+
+
+def test_a_range_is_a_206(client, url):
+    answer = client.get(url, headers={"Range": "bytes=100-199"})
+
+    assert answer.status_code == 206
+    assert answer.content == CONTENT[100:200]
+    assert answer.headers["Content-Range"] == f"bytes 100-199/{len(CONTENT)}"
+    assert answer.headers["Content-Length"] == "100"
+    assert answer.headers["ETag"] == ETAG
+
+
+def test_a_range_behind_the_end_is_a_416(client, url):
+    answer = client.get(url, headers={"Range": f"bytes={len(CONTENT)}-"})
+
+    assert answer.status_code == 416
+    assert answer.headers["Content-Range"] == f"bytes */{len(CONTENT)}"
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("if_range", "status"), [(ETAG, 206), ('"other"', 200), (f"W/{ETAG}", 200)]
+)
+def test_a_range_is_only_given_of_the_file_that_the_caller_means(client, url, if_range, status):
+    answer = client.get(url, headers={"Range": "bytes=0-9", "If-Range": if_range})
+
+    assert answer.status_code == status
+
+
+def test_a_name_that_the_job_does_not_have_is_a_404(client, url):
+    answer = client.get(url.replace("model.keras", "model.tflite"))
+
+    assert answer.status_code == 404
+    assert answer.json()["code"] == "artifact_not_found"

@@ -1,0 +1,65 @@
+import shutil
+
+import pytest
+
+
+def test_a_process_that_answers_is_alive(client):
+    assert client.get("/livez").json() == {"status": "alive"}
+
+
+def test_a_service_that_reaches_everything_is_ready(client):
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 200
+    assert answer.json()["checks"] == {"database": "ok", "files": "ok", "redis": "ok"}
+
+
+def test_the_operator_is_told_that_the_runner_is_not_confined(client):
+    assert "not confined" in " ".join(client.get("/readyz").json()["notes"])
+
+
+def test_a_service_without_its_broker_is_not_ready(client, doorbell):
+    doorbell.is_broken = True
+
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    assert answer.json()["checks"] == {"database": "ok", "files": "ok", "redis": "away"}
+
+
+@pytest.fixture
+def without_database(tmp_path, services):
+    """Puts a folder where the database was."""
+    services.store._engine.dispose()
+    for path in tmp_path.glob("espalier.sqlite*"):
+        path.unlink()
+    (tmp_path / "espalier.sqlite").mkdir()
+
+
+@pytest.mark.usefixtures("without_database")
+def test_a_service_without_its_database_is_not_ready(client):
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 503
+    assert answer.json()["checks"]["database"] == "away"
+
+
+@pytest.mark.usefixtures("without_database")
+def test_a_call_that_needs_the_database_is_a_503_that_keeps_its_secrets(client):
+    answer = client.get("/v1/jobs")
+
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    assert answer.json()["code"] == "backend_unavailable"
+    assert "sqlite" not in answer.text
+
+
+def test_a_service_without_its_files_is_not_ready(client, tmp_path):
+    shutil.rmtree(tmp_path / "files")
+    (tmp_path / "files").write_text("in the way")
+
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 503
+    assert answer.json()["checks"]["files"] == "away"
