@@ -5,9 +5,6 @@ optimizer included) and ``digits.npz`` in ``FOLDER``. The images are the 1,797 o
 recognition data set that scikit-learn carries: 8x8 pixels, grey levels 0 to 16.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportAttributeAccessIssue=false
-
 from __future__ import annotations
 
 import sys
@@ -24,10 +21,10 @@ _SEED = 7
 
 def write_digits(path: Path) -> None:
     """Write the images to ``path``, shuffled once and split into training and test."""
-    images, labels = load_digits(return_X_y=True)
-    order = np.random.default_rng(_SEED).permutation(len(labels))
-    x = images[order].reshape(-1, 8, 8, 1).astype("uint8")
-    y = labels[order].astype("uint8")
+    digits: Any = load_digits()
+    order = np.random.default_rng(_SEED).permutation(len(digits.target))
+    x = digits.images[order, :, :, np.newaxis].astype("uint8")
+    y = digits.target[order].astype("uint8")
     np.savez_compressed(
         path,
         x_train=x[_TEST_SAMPLES:],

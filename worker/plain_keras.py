@@ -5,9 +5,6 @@ loss and accuracy of the classifier on the test part of ``DATA``, and the zeros 
 tensor.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportAttributeAccessIssue=false
-
 from __future__ import annotations
 
 import json
