@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import keras
 
@@ -154,7 +155,8 @@ def _walk(layer: keras.Layer, path: str, visited: set[int]) -> Iterator[tuple[st
 
 def _children(layer: keras.Layer) -> list[keras.Layer]:
     # Private, and without a public equal: `layers` is there for models only.
-    return layer._flatten_layers(include_self=False, recursive=False)  # noqa: SLF001
+    children = layer._flatten_layers(include_self=False, recursive=False)  # noqa: SLF001
+    return [child for child in children if not isinstance(child, keras.layers.InputLayer)]
 
 
 def _own_weights(layer: keras.Layer) -> list[keras.Variable]:
@@ -172,8 +174,9 @@ def _known_class_name(layer: keras.Layer) -> str:
 def _require_matches(config: PruningConfig, paths: list[str]) -> None:
     for position, rule in enumerate(config.layers):
         if not any(rule.covers(path) for path in paths):
+            closest = ", ".join(get_close_matches(rule.match, paths, cutoff=0.0))
             message = (
-                "match must be the name of a layer, or a glob that covers one "
-                f"({', '.join(paths)}). Received: {rule.match!r}"
+                "match must be the name of a layer, or a glob that covers one. "
+                f"Received: {rule.match!r}; the closest names are {closest}"
             )
             raise PruningConfigError(message, field=f"layers/{position}/match")

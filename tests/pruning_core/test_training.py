@@ -1,0 +1,478 @@
+"""Training, on models so small that what happens can be checked weight by weight."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import pruning_core as pc
+from pruning_core.optimizer import PruningOptimizer
+from pruning_core.training import Pruning
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(24, 6)).astype("float32")
+Y = RNG.normal(size=(24, 2)).astype("float32")
+BATCH_SIZE = 4
+STEPS = 6  #: Of one epoch.
+
+CUBIC = pc.PruningConfig(
+    schedule=pc.PolynomialDecay(initial_sparsity=0.25, final_sparsity=0.75, end_step=5, frequency=2)
+)
+
+
+def dense_model(optimizer="sgd", **compile_arguments):
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(8, activation="tanh", name="a"), layers.Dense(2, name="b")]
+    )
+    model.compile(optimizer, "mse", **compile_arguments)
+    return model
+
+
+def lstm_model():
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((6,)), layers.Reshape((3, 2)), layers.LSTM(2)])
+    model.compile("adam", "mse")
+    return model
+
+
+def shared_and_nested_model():
+    keras.utils.set_random_seed(1)
+    shared = layers.Dense(6, name="shared")
+    inner = keras.Sequential([keras.Input((6,)), layers.Dense(4, name="a")], name="inner")
+    inputs = keras.Input((6,))
+    outputs = layers.Dense(2, name="b")(inner(shared(layers.ReLU()(shared(inputs)))))
+    model = keras.Model(inputs, outputs)
+    model.compile("adam", "mse")
+    return model
+
+
+@keras.saving.register_keras_serializable("tests")
+class Subclassed(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.parts = [layers.Dense(4, name="a"), layers.Dense(2, name="b")]
+
+    def build(self, input_shape):
+        for part in self.parts:
+            part.build(input_shape)
+            input_shape = part.compute_output_shape(input_shape)
+        self.built = True
+
+    def call(self, inputs):
+        return self.parts[1](self.parts[0](inputs))
+
+
+def subclassed_model():
+    keras.utils.set_random_seed(1)
+    model = Subclassed()
+    model.build((None, 6))
+    model.compile("adam", "mse")
+    return model
+
+
+def zeros_of(model, config=CUBIC):
+    return [tensor.zeros for tensor in pc.report(model, config).tensors if tensor.pruned]
+
+
+def weights_of(model):
+    return [keras.ops.convert_to_numpy(weight) for weight in model.weights]
+
+
+def fit(pruning, *, epochs=1, callbacks=(), x=X, y=Y):
+    return pruning.model.fit(
+        x,
+        y,
+        batch_size=BATCH_SIZE,
+        epochs=epochs,
+        shuffle=False,
+        verbose=0,
+        callbacks=[pruning.callback, *callbacks],
+    )
+
+
+class Record(keras.callbacks.Callback):
+    """What an observer sees after each batch."""
+
+    def __init__(self, look):
+        super().__init__()
+        self.look = look
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        del batch, logs
+        self.seen.append(self.look(self.model))
+
+
+def momentum():
+    return keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True)
+
+
+@pytest.mark.parametrize(
+    "make_model",
+    [
+        pytest.param(lambda: dense_model("adam"), id="adam"),
+        pytest.param(lambda: dense_model(momentum()), id="SGD with momentum"),
+        pytest.param(
+            lambda: dense_model(keras.optimizers.Adam(0.1, use_ema=True, ema_momentum=0.5)),
+            id="moving average",
+        ),
+        pytest.param(
+            lambda: dense_model(
+                keras.optimizers.SGD(0.1, use_ema=True, ema_overwrite_frequency=2)
+            ),
+            id="moving average written back",
+        ),
+        pytest.param(
+            lambda: dense_model(keras.optimizers.AdamW(0.1, weight_decay=0.1)), id="weight decay"
+        ),
+        pytest.param(
+            lambda: dense_model(keras.optimizers.SGD(0.1, global_clipnorm=0.1)), id="clipping"
+        ),
+        pytest.param(lambda: dense_model("adam", jit_compile=True), id="XLA"),
+        pytest.param(lambda: dense_model("adam", run_eagerly=True), id="eagerly"),
+        pytest.param(lstm_model, id="LSTM"),
+        pytest.param(shared_and_nested_model, id="shared and nested layers"),
+        pytest.param(subclassed_model, id="subclassed"),
+    ],
+)
+def test_pruned_weights_are_zero_after_every_batch(make_model):
+    pruning = Pruning(make_model(), CUBIC, total_steps=STEPS)
+    sizes = [tensor.size for tensor in pruning.report().tensors if tensor.pruned]
+    record = Record(zeros_of)
+
+    fit(pruning, callbacks=[record])
+
+    # Updates at steps 0, 2, 4 and 5; each holds until the next.
+    schedule = CUBIC.schedule
+    assert record.seen == [
+        [round(size * schedule.sparsity_at(update)) for size in sizes]
+        for update in (0, 2, 2, 4, 5, 5)
+    ]
+    assert zeros_of(pruning.model) == [round(size * 0.75) for size in sizes]
+
+
+def test_kept_weights_are_trained():
+    pruning = Pruning(dense_model(), CUBIC, total_steps=STEPS)
+    before = weights_of(pruning.model)
+
+    fit(pruning)
+
+    for old, new in zip(before, weights_of(pruning.model), strict=True):
+        assert (old != new).all(), "zero or moved"
+
+
+def test_each_update_prunes_the_smallest_weights_of_that_moment():
+    config = pc.PruningConfig(schedule=pc.OneShot(target_sparsity=0.5, begin_step=3))
+    pruning = Pruning(dense_model(), config, total_steps=STEPS)
+    plain = dense_model()
+    plain.fit(X[: 3 * BATCH_SIZE], Y[: 3 * BATCH_SIZE], batch_size=4, shuffle=False, verbose=0)
+    kernel = weights_of(plain)[0]
+    threshold = np.sort(np.abs(kernel).ravel())[kernel.size // 2]
+    record = Record(lambda model: weights_of(model)[0])
+
+    fit(pruning, callbacks=[record])
+
+    assert (record.seen[1] != 0).all()
+    np.testing.assert_array_equal(record.seen[2], np.where(abs(kernel) < threshold, 0, kernel))
+
+
+def test_pruned_weights_are_not_minus_zero_and_survive_an_infinite_step():
+    pruning = Pruning(dense_model(momentum()), CUBIC, total_steps=STEPS)
+    pruning.finish()
+    kernel = pruning.model.trainable_variables[0]
+    pruned = weights_of(pruning.model)[0] == 0
+
+    kernel.assign(np.where(pruned, -1.0, 1.0))
+    pruning.model.optimizer.apply_masks()
+    negative = weights_of(pruning.model)[0]
+    kernel.assign(np.where(pruned, np.nan, 1.0))
+    pruning.model.optimizer.apply_masks()
+
+    assert not np.signbit(negative[pruned]).any()
+    assert (weights_of(pruning.model)[0][pruned] == 0).all()
+
+
+def test_the_moving_averages_are_masked_too():
+    optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9)
+    pruning = Pruning(dense_model(optimizer), CUBIC, total_steps=STEPS)
+    inner = pruning.model.optimizer.inner_optimizer
+    record = Record(
+        lambda model: [
+            np.count_nonzero(average.numpy()[weight.numpy() == 0])
+            for weight, average in zip(
+                model.trainable_variables, inner._model_variables_moving_average, strict=True
+            )
+            if weight.name == "kernel"
+        ]
+    )
+
+    fit(pruning, callbacks=[record])
+
+    assert record.seen == [[0, 0]] * STEPS
+
+
+def test_weights_are_still_sparse_when_the_average_replaces_them():
+    optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9)
+    pruning = Pruning(dense_model(optimizer), CUBIC, total_steps=STEPS)
+    last = Record(lambda model: weights_of(model)[0])
+
+    fit(pruning, callbacks=[last])
+
+    assert not np.array_equal(weights_of(pruning.model)[0], last.seen[-1]), "replaced"
+    assert zeros_of(pruning.model) == [36, 12]
+
+
+def test_gradient_accumulation_makes_one_step_of_several_batches():
+    optimizer = keras.optimizers.Adam(0.1, gradient_accumulation_steps=2)
+    config = pc.PruningConfig(schedule=pc.OneShot(target_sparsity=0.5, begin_step=2))
+    pruning = Pruning(dense_model(optimizer), config, total_steps=STEPS // 2)
+    record = Record(zeros_of)
+
+    fit(pruning, callbacks=[record])
+
+    assert record.seen == [[0, 0]] * 3 + [[24, 8]] * 3
+    assert pruning.step == 3
+
+
+def test_mixed_precision_scales_the_loss_outside():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = dense_model(keras.optimizers.Adam(0.01, loss_scale_factor=8.0))
+        pruning = Pruning(model, CUBIC, total_steps=STEPS)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    record = Record(zeros_of)
+
+    fit(pruning, callbacks=[record])
+
+    assert isinstance(pruning.model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert isinstance(pruning.model.optimizer.inner_optimizer, PruningOptimizer)
+    assert pruning.model.optimizer.inner_optimizer.inner_optimizer.loss_scale_factor is None
+    assert record.seen[-1] == [36, 12]
+
+
+def test_steps_that_loss_scaling_leaves_out_are_made_up_for_by_finish():
+    huge = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(1e-9), initial_scale=2.0**126)
+    model = dense_model(huge)
+    pruning = Pruning(model, CUBIC, total_steps=STEPS)
+
+    fit(pruning, y=1e3 * Y)
+    made, left = pruning.step, zeros_of(pruning.model)
+    pruning.finish()
+
+    assert made < STEPS
+    assert left < [36, 12]
+    assert zeros_of(pruning.model) == [36, 12]
+    assert pruning.model.optimizer.initial_scale == 2.0**126
+
+
+def test_an_execution_of_several_steps_is_followed_by_the_updates_it_went_past():
+    pruning = Pruning(dense_model(steps_per_execution=3), CUBIC, total_steps=STEPS)
+    record = Record(zeros_of)
+
+    fit(pruning, callbacks=[record])
+
+    schedule = CUBIC.schedule
+    assert record.seen == [
+        [round(48 * schedule.sparsity_at(update)), round(16 * schedule.sparsity_at(update))]
+        for update in (2, 5)
+    ]
+
+
+def test_a_rule_has_its_own_update_steps():
+    config = pc.PruningConfig(
+        schedule=pc.OneShot(target_sparsity=0.5, begin_step=4),
+        layers=(pc.LayerRule(match="b", schedule=pc.OneShot(target_sparsity=0.75, begin_step=2)),),
+    )
+    pruning = Pruning(dense_model(), config, total_steps=STEPS)
+    record = Record(zeros_of)
+
+    fit(pruning, callbacks=[record])
+
+    assert record.seen == [[0, 0], [0, 12], [0, 12], [24, 12], [24, 12], [24, 12]]
+
+
+def test_between_updates_the_device_is_not_asked():
+    config = pc.PruningConfig(schedule=pc.PolynomialDecay(end_step=12, frequency=12))
+    pruning = Pruning(dense_model(), config, total_steps=2 * STEPS)
+    asked = []
+    steps_done = pruning._optimizer.steps_done
+    pruning._optimizer.steps_done = lambda: asked.append(steps_done()) or asked[-1]
+
+    fit(pruning, epochs=2)
+
+    assert asked == [0, 6, 12]
+
+
+def test_weights_that_are_not_finite_are_named():
+    pruning = Pruning(dense_model(keras.optimizers.SGD(1e20)), CUBIC, total_steps=STEPS)
+
+    with pytest.raises(pc.NonFiniteWeightsError, match=r"weights of a/kernel after step [24] must"):
+        fit(pruning)
+
+
+def test_stopped_and_resumed_gives_the_same_weights(tmp_path):
+    config = pc.PruningConfig(
+        schedule=pc.PolynomialDecay(initial_sparsity=0.5, final_sparsity=0.75, frequency=4)
+    )
+
+    def pruning():
+        return Pruning(dense_model("adam"), config, total_steps=2 * STEPS)
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            del logs
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    backup = keras.callbacks.BackupAndRestore(tmp_path)
+    straight, stopped, resumed = pruning(), pruning(), pruning()
+
+    fit(straight, epochs=2)
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopped, epochs=2, callbacks=[backup, Stop()])
+    fit(resumed, epochs=2, callbacks=[keras.callbacks.BackupAndRestore(tmp_path)])
+
+    assert resumed.step == straight.step == 2 * STEPS
+    for one, other in zip(weights_of(straight.model), weights_of(resumed.model), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_checkpoint_between_two_updates_resumes_with_the_same_masks(tmp_path):
+    path = str(tmp_path / "checkpoint.weights.h5")
+    config = pc.PruningConfig(
+        schedule=pc.PolynomialDecay(initial_sparsity=0.5, final_sparsity=0.75, frequency=4)
+    )
+    straight, resumed = (Pruning(dense_model("adam"), config, STEPS) for _ in range(2))
+
+    # Updates at steps 0 and 4; the checkpoint is of step 2.
+    fit(straight)
+    stopped = Pruning(dense_model("adam"), config, STEPS)
+    fit(stopped, x=X[:8], y=Y[:8])
+    stopped.model.save_weights(path)
+    resumed.model.load_weights(path)
+    fit(resumed, x=X[8:], y=Y[8:])
+
+    for one, other in zip(weights_of(straight.model), weights_of(resumed.model), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_model_checkpoint_in_mid_epoch_is_sparse_and_loads_whole(tmp_path):
+    path = tmp_path / "checkpoint.keras"
+    pruning = Pruning(dense_model("adam"), CUBIC, total_steps=STEPS)
+
+    fit(pruning, callbacks=[keras.callbacks.ModelCheckpoint(path, save_freq=4)])
+
+    loaded = keras.saving.load_model(path)
+    assert zeros_of(loaded) == [round(48 * CUBIC.schedule.sparsity_at(4)), 12]
+    assert loaded.optimizer.steps_done() == loaded.optimizer.masks_done_up_to() == 4
+    assert loaded.optimizer.pruned == (0, 2)
+    loaded.fit(X, Y, verbose=0)
+    assert zeros_of(loaded) == [round(48 * CUBIC.schedule.sparsity_at(4)), 12]
+
+
+@pytest.mark.parametrize(
+    "run", [lambda pruning: fit(pruning), lambda pruning: pruning.finish()], ids=["fit", "at once"]
+)
+def test_the_given_model_is_not_touched(run):
+    model = dense_model("adam")
+    before, optimizer = weights_of(model), model.optimizer
+    pruning = Pruning(model, CUBIC, total_steps=STEPS)
+
+    run(pruning)
+    stripped = pruning.strip()
+
+    for old, new in zip(before, weights_of(model), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert model.optimizer is optimizer
+    assert int(optimizer.iterations) == 0
+    own = {id(variable) for variable in model.variables}
+    assert not own & {id(variable) for variable in pruning.model.variables}
+    assert not own & {id(variable) for variable in stripped.variables}
+
+
+def test_the_copy_is_compiled_as_the_model_was():
+    def error(y, predicted):
+        return keras.ops.mean(keras.ops.abs(y - predicted))
+
+    accuracy = keras.metrics.MeanSquaredError(name="mine")
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.1, 10), beta_1=0.8)
+    model = dense_model()
+    model.compile(optimizer, error, metrics=[accuracy, error], steps_per_execution=2)
+
+    pruning = Pruning(model, CUBIC, total_steps=STEPS)
+    logs = fit(pruning).history
+
+    assert set(logs) == {"loss", "mine", "error"}
+    assert pruning.model.loss is error
+    assert pruning.model.steps_per_execution == 2
+    inner = pruning.model.optimizer.inner_optimizer
+    assert inner is not optimizer
+    assert inner.get_config() == optimizer.get_config()
+    assert float(accuracy.result()) == 0, "the metric of the given model was not used"
+
+
+def test_the_learning_rate_is_the_inner_optimizers():
+    pruning = Pruning(dense_model(keras.optimizers.SGD(0.5)), CUBIC, total_steps=STEPS)
+    optimizer = pruning.model.optimizer
+
+    optimizer.learning_rate = 0.25
+
+    assert float(optimizer.learning_rate) == 0.25
+    assert float(optimizer.inner_optimizer.learning_rate) == 0.25
+    assert int(optimizer.iterations) == 0
+
+
+def test_loss_scaling_by_a_fixed_factor_changes_nothing():
+    plain = Pruning(dense_model(keras.optimizers.SGD(0.1)), CUBIC, total_steps=STEPS)
+    scaled = Pruning(
+        dense_model(keras.optimizers.SGD(0.1, loss_scale_factor=4.0)), CUBIC, total_steps=STEPS
+    )
+
+    fit(plain)
+    fit(scaled)
+
+    for one, other in zip(weights_of(plain.model), weights_of(scaled.model), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_optimizer_loss_and_metrics_may_be_given_instead():
+    model = dense_model()
+    model.compile("sgd", "mse", metrics=["mae"])
+
+    pruning = Pruning(
+        model, CUBIC, STEPS, optimizer=momentum(), loss="mae", metrics=["mse"]
+    )
+
+    assert set(fit(pruning).history) == {"loss", "mse"}
+    assert pruning.model.loss == "mae"
+    assert pruning.model.optimizer.inner_optimizer.momentum == 0.9
+
+
+def test_a_training_without_a_loss_is_refused():
+    model = dense_model()
+    uncompiled = keras.models.clone_model(model)
+    uncompiled.compiled = False
+
+    with pytest.raises(pc.PruningConfigError, match="loss must be given") as caught:
+        Pruning(uncompiled, CUBIC, total_steps=STEPS)
+
+    assert caught.value.field == "loss"
+
+
+def test_a_schedule_that_does_not_fit_the_training_is_refused():
+    with pytest.raises(pc.PruningConfigError) as caught:
+        Pruning(dense_model(), CUBIC, total_steps=4)
+
+    assert caught.value.field == "schedule/end_step"
+
+
+@pytest.mark.parametrize("step", range(STEPS + 1))
+def test_the_planned_sparsity_is_the_one_that_is_seen(step):
+    pruning = Pruning(dense_model(), CUBIC, total_steps=STEPS)
+
+    pruning._optimizer.steps_done = lambda: step
+    pruning.callback.on_epoch_begin(0)
+
+    assert pruning.sparsity_at(step) == pruning.report().sparsity
