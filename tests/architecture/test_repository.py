@@ -98,7 +98,8 @@ def test_every_setting_is_documented_once_and_no_other():
 
 
 def test_every_documented_default_is_the_real_one():
-    rows = re.findall(r"^\| `ESPALIER_(\w+)` \| ?`?([^|`]*)`? ?\|", _operations(), flags=re.M)
+    row = re.compile(r"^\| `ESPALIER_(\w+)` \| ?`?([^|`]*)`? ?\|", re.MULTILINE)
+    rows = row.findall(_operations())
 
     documented = {name.lower(): default.strip() for name, default in rows}
     real = {name: _shown(field.default) for name, field in Settings.model_fields.items()}
