@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from app.embedded import StackError
 from app.embedded import serve as serve_all
@@ -33,9 +34,19 @@ def serve(
             {name: value for name, value in given.items() if value is not None}
         )
         serve_all(settings, announce=_say_ready)
-    except (StackError, ValidationError) as error:
-        typer.echo(f"espalier: {error}", err=True)
-        raise typer.Exit(1) from error
+    except ValidationError as error:
+        raise _refused("; ".join(_fault(details) for details in error.errors())) from error
+    except StackError as error:
+        raise _refused(str(error)) from error
+
+
+def _fault(details: ErrorDetails) -> str:
+    return f"{details['loc'][0]}: {details['msg']}. Received: {details['input']}"
+
+
+def _refused(words: str) -> typer.Exit:
+    typer.echo(f"espalier: {words}", err=True)
+    return typer.Exit(1)
 
 
 def _say_ready(url: str) -> None:

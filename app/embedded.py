@@ -42,6 +42,20 @@ _WORKER_STOP_SECONDS = 20.0
 _HTTP_STOP_SECONDS = 3
 
 
+#: Runs the worker on a leash: when this process is killed, so that nobody can stop the worker any
+#: more, its standard input ends, and it stops itself.
+_LEASHED_WORKER = """
+import os, runpy, signal, threading
+
+def stop_with_the_service():
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=stop_with_the_service, daemon=True).start()
+runpy.run_module("worker.main", run_name="__main__", alter_sys=True)
+"""
+
+
 class StackError(Exception):
     """The stack cannot run here; the message says why, in words for whoever started it."""
 
@@ -90,6 +104,7 @@ class _Broker:
             unix_socket_path=socket_path,
             config={"appendonly": "yes", "maxmemory-policy": "noeviction"},
         )
+        self.log = self._server.log_path
 
     @classmethod
     @contextmanager
@@ -143,7 +158,7 @@ class _Worker:
 
     def __init__(self, settings: Settings) -> None:
         self._environment = {**os.environ, **_as_environment(settings)}
-        self._log = settings.data_dir / "worker.log"
+        self.log = settings.data_dir / "worker.log"
         self._process = self._spawned()
 
     @classmethod
@@ -164,6 +179,8 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        finally:
+            self._let_go()
 
     def has_died(self) -> bool:
         """Whether it ended by itself."""
@@ -171,14 +188,20 @@ class _Worker:
 
     def restart(self) -> None:
         """Start it again after it died."""
+        self._let_go()
         self._process = self._spawned()
 
+    def _let_go(self) -> None:
+        """Drop the leash of a worker that has ended."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
     def _spawned(self) -> subprocess.Popen[bytes]:
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "worker.main"],
+                [sys.executable, "-c", _LEASHED_WORKER],
                 env=self._environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 # Out of reach of the terminal's Ctrl-C: it is stopped after HTTP, by us.
@@ -235,7 +258,8 @@ def _listening(host: str, port: int) -> Generator[socket.socket]:
     try:
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        message = f"port must be free on {host}. Received: {port} ({error.strerror})"
+        reason = str(error.strerror).partition(" (")[0]
+        message = f"port must be free on {host}. Received: {port} ({reason})"
         raise StackError(message) from error
     with listener:
         yield listener
@@ -290,7 +314,7 @@ def _keep_alive(part: _Broker | _Worker, stopped: threading.Event) -> None:
     while not stopped.wait(_WATCH_SECONDS):
         if not part.has_died():
             continue
-        _log.warning("espalier: the %s died; it is started again", part.name)
+        _log.warning("espalier: the %s died (see %s); it is started again", part.name, part.log)
         if stopped.wait(_RESTART_SECONDS):
             return
         with suppress(StackError):

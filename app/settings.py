@@ -1,4 +1,4 @@
-"""Every environment variable, once, with its unit. Read only in the ``main.py`` files and the CLI."""
+"""Every environment variable, once, with its unit; read only in ``main.py`` files and the CLI."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     redis_url: str = "redis://127.0.0.1:6379/0"
 
     host: str = "127.0.0.1"
-    port: int = 8000
+    port: int = Field(default=8000, ge=0, le=65_535)
 
     max_model_bytes: int = Field(default=4 * 2**30, gt=0)
     max_dataset_bytes: int = Field(default=16 * 2**30, gt=0)

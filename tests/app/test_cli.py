@@ -1,0 +1,63 @@
+import fcntl
+import socket
+
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import app
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def refused(data_dir):
+    """Return a function that serves where it cannot, and returns what was said."""
+
+    def serve(**options):
+        given = {"data_dir": data_dir, "port": 0, **options}
+        arguments = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+        answer = CliRunner().invoke(app, ["serve", *arguments])
+        assert answer.exit_code == 1
+        assert not (data_dir / "broker").exists()
+        return answer.output
+
+    return serve
+
+
+def test_a_busy_port_is_refused(refused):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        said = refused(port=port)
+
+    rule = "port must be free on 127.0.0.1"
+    assert said == f"espalier: {rule}. Received: {port} (Address already in use)\n"
+
+
+def test_a_folder_that_is_served_already_is_refused(refused, data_dir):
+    data_dir.mkdir()
+    with (data_dir / "serve.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+
+        said = refused()
+
+    assert said == (
+        f"espalier: data-dir must not be in use. Another espalier serves from {data_dir}\n"
+    )
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.test"])  # noqa: S104
+def test_strangers_are_kept_out_while_no_key_is_asked_for(refused, host):
+    assert refused(host=host) == (
+        "espalier: host must be a loopback address, because no key is asked for. "
+        f"Received: {host}\n"
+    )
+
+
+def test_a_port_that_cannot_be_is_refused(refused):
+    assert refused(port=70000) == (
+        "espalier: port: Input should be less than or equal to 65535. Received: 70000\n"
+    )
