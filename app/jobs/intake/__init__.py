@@ -22,6 +22,7 @@ bad_config           the architecture is no readable Keras configuration
 lambda_layer         a layer, or a function in it, is Python code
 unknown_class        a class or a function in it is not one of Keras' own modelling classes
 quantized_model      its weights are quantised already: they cannot be fine-tuned
+keras2_only          Keras 3 does not read it, or not as Keras 2 meant it
 layer_name           two layers share a name, or a name is one that training cannot use
 too_many_layers      it has more layers than any published network
 size_out_of_range    a size in the architecture lies beyond its ceiling

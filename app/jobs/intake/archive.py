@@ -11,7 +11,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -62,7 +62,7 @@ class Archive:
         return self._members[name].file_size
 
     @contextmanager
-    def open(self, name: str) -> Iterator[IO[bytes]]:
+    def open(self, name: str) -> Generator[IO[bytes], None, None]:
         """Open a member for reading; read to its end, it has been held against its checksum."""
         with _translated(), self._file.open(self._members[name]) as stream:
             yield stream
@@ -90,7 +90,7 @@ class Archive:
 
 
 @contextmanager
-def open_archive(path: Path) -> Iterator[Archive]:
+def open_archive(path: Path) -> Generator[Archive, None, None]:
     """Open the archive at ``path``, a file that begins with ``MAGIC``.
 
     Raises:
@@ -103,14 +103,14 @@ def open_archive(path: Path) -> Iterator[Archive]:
             _require_plain(member)
         names = [member.filename for member in members]
         if len(set(names)) < len(names):
-            raise _unsafe("has two members of the same name")
+            raise _unsafe(fault="has two members of the same name")
         with path.open("rb") as raw, _translated():
             _require_agreement(raw, members, file.start_dir)
         yield Archive(file)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+def _opened(path: Path) -> Generator[zipfile.ZipFile]:
     try:
         file = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
@@ -126,7 +126,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated() -> Generator[None, None, None]:
     try:
         yield
     except _BROKEN as error:
@@ -142,7 +142,7 @@ def damaged() -> RefusedFileError:
     )
 
 
-def _unsafe(fault: str) -> RefusedFileError:
+def _unsafe(*, fault: str) -> RefusedFileError:
     return RefusedFileError(
         "unsafe_archive",
         f"The archive {fault}, as no archive of Keras or NumPy does.",
@@ -176,15 +176,15 @@ def _require_plain(member: zipfile.ZipInfo) -> None:
     name = member.filename
     parts = name.split("/")
     if member.orig_filename != name or not name or not name.isprintable() or "\\" in name:
-        raise _unsafe("has a member whose name is not plain text")
+        raise _unsafe(fault="has a member whose name is not plain text")
     if name.startswith("/") or ":" in parts[0] or {"", ".", ".."} & set(parts):
-        raise _unsafe(f"has a member that is no file of the archive's own folder ({name})")
+        raise _unsafe(fault=f"has a member that is no file of the archive's own folder ({name})")
     if stat.S_ISLNK(member.external_attr >> 16):
-        raise _unsafe(f"has a link ({name})")
+        raise _unsafe(fault=f"has a link ({name})")
     if member.flag_bits & _ENCRYPTED:
-        raise _unsafe(f"has an encrypted member ({name})")
+        raise _unsafe(fault=f"has an encrypted member ({name})")
     if member.compress_type not in _METHODS:
-        raise _unsafe(f"has a member packed by an unknown method ({name})")
+        raise _unsafe(fault=f"has a member packed by an unknown method ({name})")
 
 
 def _require_agreement(raw: BinaryIO, members: list[zipfile.ZipInfo], directory: int) -> None:
@@ -192,13 +192,13 @@ def _require_agreement(raw: BinaryIO, members: list[zipfile.ZipInfo], directory:
     end = 0
     for member in sorted(members, key=lambda member: member.header_offset):
         if member.header_offset < end or (end == 0 and member.header_offset > 0):
-            raise _unsafe("hides bytes before or inside a member")
+            raise _unsafe(fault="hides bytes before or inside a member")
         raw.seek(member.header_offset)
         header = _LOCAL_HEADER.unpack(raw.read(_LOCAL_HEADER.size))
         name_bytes, extra_bytes = header[9], header[10]
         local = raw.read(name_bytes)
         if header[0] != MAGIC or local.decode("utf-8", "replace") != member.filename:
-            raise _unsafe(f"names a member in two ways ({member.filename})")
+            raise _unsafe(fault=f"names a member in two ways ({member.filename})")
         end = (
             member.header_offset
             + _LOCAL_HEADER.size
@@ -207,4 +207,4 @@ def _require_agreement(raw: BinaryIO, members: list[zipfile.ZipInfo], directory:
             + member.compress_size
         )
     if end > directory:
-        raise _unsafe("hides bytes before or inside a member")
+        raise _unsafe(fault="hides bytes before or inside a member")

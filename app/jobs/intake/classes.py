@@ -9,9 +9,15 @@ from a number (``Arange``, ``Full`` …), quantised dtype policies, and abstract
 
 from __future__ import annotations
 
+
+def names(text: str) -> frozenset[str]:
+    """A set of names, written as running text."""
+    return frozenset(text.split())
+
+
 MODELS = frozenset({"Functional", "Model", "Sequential"})
 
-LAYERS = frozenset(
+LAYERS = names(
     # Core and activations.
     "InputLayer Identity Activation Masking Dense EinsumDense Embedding ReversibleEmbedding "
     "ELU LeakyReLU PReLU ReLU Softmax ActivityRegularization "
@@ -50,28 +56,28 @@ LAYERS = frozenset(
     "RandAugment RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast "
     "RandomCrop RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur "
     "RandomGrayscale RandomHue RandomInvert RandomPerspective RandomPosterization RandomRotation "
-    "RandomSaturation RandomSharpness RandomShear RandomTranslation RandomZoom Solarization".split()
+    "RandomSaturation RandomSharpness RandomShear RandomTranslation RandomZoom Solarization"
 )
 
-INITIALIZERS = frozenset(
+INITIALIZERS = names(
     "Constant Identity IdentityInitializer Ones Zeros GlorotNormal GlorotUniform HeNormal "
     "HeUniform LecunNormal LecunUniform Orthogonal OrthogonalInitializer RandomNormal "
-    "RandomUniform TruncatedNormal VarianceScaling STFT STFTInitializer".split()
+    "RandomUniform TruncatedNormal VarianceScaling STFT STFTInitializer"
 )
 
-REGULARIZERS = frozenset("L1 L2 L1L2 OrthogonalRegularizer".split())
+REGULARIZERS = names("L1 L2 L1L2 OrthogonalRegularizer")
 
-CONSTRAINTS = frozenset("MaxNorm MinMaxNorm NonNeg UnitNorm".split())
+CONSTRAINTS = names("MaxNorm MinMaxNorm NonNeg UnitNorm")
 
-LOSSES = frozenset(
+LOSSES = names(
     "BinaryCrossentropy BinaryFocalCrossentropy CTC CategoricalCrossentropy "
     "CategoricalFocalCrossentropy CategoricalGeneralizedCrossEntropy CategoricalHinge Circle "
     "CosineSimilarity Dice Hinge Huber KLDivergence LogCosh MeanAbsoluteError "
     "MeanAbsolutePercentageError MeanSquaredError MeanSquaredLogarithmicError Poisson "
-    "SparseCategoricalCrossentropy SquaredHinge Tversky".split()
+    "SparseCategoricalCrossentropy SquaredHinge Tversky"
 )
 
-METRICS = frozenset(
+METRICS = names(
     "AUC Accuracy BinaryAccuracy BinaryCrossentropy BinaryIoU CategoricalAccuracy "
     "CategoricalCrossentropy CategoricalHinge ConcordanceCorrelation CosineSimilarity F1Score "
     "FBetaScore FalseNegatives FalsePositives Hinge IoU KLDivergence LogCoshError Mean "
@@ -80,51 +86,50 @@ METRICS = frozenset(
     "PrecisionAtRecall R2Score Recall RecallAtPrecision RootMeanSquaredError "
     "SensitivityAtSpecificity SparseCategoricalAccuracy SparseCategoricalCrossentropy "
     "SparseTopKCategoricalAccuracy SpecificityAtSensitivity SquaredHinge Sum "
-    "TopKCategoricalAccuracy TrueNegatives TruePositives".split()
+    "TopKCategoricalAccuracy TrueNegatives TruePositives"
 )
 
-OPTIMIZERS = frozenset(
+OPTIMIZERS = names(
     "Adadelta Adafactor Adagrad Adam AdamW Adamax Ftrl Lamb Lion LossScaleOptimizer Muon Nadam "
-    "RMSprop SGD ScheduleFreeAdamW".split()
+    "RMSprop SGD ScheduleFreeAdamW"
 )
 
-SCHEDULES = frozenset(
+SCHEDULES = names(
     "CosineDecay CosineDecayRestarts ExponentialDecay InverseTimeDecay PiecewiseConstantDecay "
-    "PolynomialDecay".split()
+    "PolynomialDecay"
 )
 
-DTYPE_POLICIES = frozenset("DTypePolicy DTypePolicyMap FloatDTypePolicy".split())
+DTYPE_POLICIES = names("DTypePolicy DTypePolicyMap FloatDTypePolicy")
 
 #: Refused by a name of their own: such weights cannot be fine-tuned.
-QUANTIZED_POLICIES = frozenset(
-    "AWQDTypePolicy GPTQDTypePolicy Int4DTypePolicy QuantizedDTypePolicy "
-    "QuantizedFloat8DTypePolicy".split()
+QUANTIZED_POLICIES = names(
+    "AWQDTypePolicy GPTQDTypePolicy Int4DTypePolicy QuantizedDTypePolicy QuantizedFloat8DTypePolicy"
 )
 
-ACTIVATIONS = frozenset(
+ACTIVATIONS = names(
     "celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh "
     "leaky_relu linear log_sigmoid log_softmax mish relu relu6 selu sigmoid silu soft_shrink "
     "softmax softplus softsign sparse_plus sparse_sigmoid sparsemax squareplus swish tanh "
-    "tanh_shrink threshold".split()
+    "tanh_shrink threshold"
 )
 
-LOSS_FUNCTIONS = frozenset(
+LOSS_FUNCTIONS = names(
     "binary_crossentropy binary_focal_crossentropy categorical_crossentropy "
     "categorical_focal_crossentropy categorical_generalized_cross_entropy categorical_hinge "
     "circle cosine_similarity ctc dice hinge huber kl_divergence log_cosh mean_absolute_error "
     "mean_absolute_percentage_error mean_squared_error mean_squared_logarithmic_error poisson "
-    "sparse_categorical_crossentropy squared_hinge tversky".split()
+    "sparse_categorical_crossentropy squared_hinge tversky"
 )
 
-METRIC_FUNCTIONS = frozenset(
+METRIC_FUNCTIONS = names(
     "binary_accuracy categorical_accuracy sparse_categorical_accuracy "
     "sparse_top_k_categorical_accuracy top_k_categorical_accuracy concordance_correlation "
-    "pearson_correlation".split()
+    "pearson_correlation"
 )
 
 #: What a functional model records for ``x + 1`` or ``keras.ops.relu(x)``.
 OPERATIONS: dict[str, frozenset[str]] = {
-    "keras.src.ops.numpy": frozenset(
+    "keras.src.ops.numpy": names(
         "Absolute Add All Amax Amin Any Arccos Arccosh Arcsin Arcsinh Arctan Arctan2 Arctanh "
         "Argmax Argmin Argsort Average Cbrt Ceil Clip Concatenate Cos Cosh CountNonzero Cross "
         "Cumprod Cumsum Deg2rad Diagonal Diff Divide DivideNoNan Dot Einsum Equal Exp Exp2 "
@@ -134,17 +139,17 @@ OPERATIONS: dict[str, frozenset[str]] = {
         "Mod Moveaxis Multiply NanToNum Negative NotEqual OnesLike Outer Pad Power Prod Rad2deg "
         "Ravel Reciprocal Repeat Reshape Roll Round Sign Signbit Sin Sinc Sinh Sort Split Sqrt "
         "Square Squeeze Stack Std Subtract Sum Swapaxes Take TakeAlongAxis Tan Tanh Tensordot "
-        "Tile Trace Transpose Tril Triu TrueDivide Trunc Var Vdot Vstack Where ZerosLike".split()
+        "Tile Trace Transpose Tril Triu TrueDivide Trunc Var Vdot Vstack Where ZerosLike"
     ),
-    "keras.src.ops.nn": frozenset(
+    "keras.src.ops.nn": names(
         "AdaptiveAveragePool AdaptiveMaxPool AveragePool BatchNorm Celu DepthToSpace "
         "DotProductAttention Elu Gelu Glu HardShrink HardSigmoid HardSilu HardTanh LayerNorm "
         "LeakyRelu LogSigmoid LogSoftmax MaxPool Moments Normalize RMSNorm Relu Relu6 Selu "
         "Sigmoid Silu SoftShrink Softmax Softplus Softsign SpaceToDepth SparsePlus "
-        "SparseSigmoid Sparsemax Squareplus TanhShrink Threshold".split()
+        "SparseSigmoid Sparsemax Squareplus TanhShrink Threshold"
     ),
-    "keras.src.ops.math": frozenset("Erf Erfc Erfinv Logsumexp Rsqrt TopK".split()),
-    "keras.src.ops.core": frozenset("Cast SaturateCast StopGradient Unstack".split()),
+    "keras.src.ops.math": names("Erf Erfc Erfinv Logsumexp Rsqrt TopK"),
+    "keras.src.ops.core": names("Cast SaturateCast StopGradient Unstack"),
 }
 
 #: Every class that a configuration may name, by the module that Keras writes beside it.

@@ -104,9 +104,11 @@ def _layer_of(entry: JsonObject) -> str | None:
         return None
     name = config.get("name")
     is_part = entry.get("module") in {"keras.initializers", "keras.losses", "keras.metrics"}
-    return name if isinstance(name, str) and not is_part and "DTypePolicy" not in str(
-        entry["class_name"]
-    ) else None
+    return (
+        name
+        if isinstance(name, str) and not is_part and "DTypePolicy" not in str(entry["class_name"])
+        else None
+    )
 
 
 def _require_known(entry: JsonObject, layer: str, *, modules: bool) -> None:
@@ -129,10 +131,16 @@ def _require_known(entry: JsonObject, layer: str, *, modules: bool) -> None:
     if isinstance(module, str):
         known = class_name in classes.BY_MODULE.get(module, frozenset())
     else:
-        known = not modules and class_name in classes.WITHOUT_MODULE
+        known = not modules and _is_known_without_module(class_name)
     if not known or entry.get("registered_name") not in {None, class_name}:
         raise _unknown(class_name, layer=layer)
     _require_moderate(entry, layer)
+
+
+def _is_known_without_module(class_name: str) -> bool:
+    # So Keras 2 wrote its own optimizers.
+    is_optimizer = class_name.removeprefix("Custom>") in classes.OPTIMIZERS
+    return class_name in classes.WITHOUT_MODULE or is_optimizer
 
 
 def _require_known_function(entry: JsonObject, layer: str) -> None:

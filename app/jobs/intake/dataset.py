@@ -189,9 +189,7 @@ def _summary(arrays: list[_Array], *, ignored: tuple[str, ...]) -> DatasetSummar
         train_samples=samples["train"],
         validation_samples=samples["val"],
         test_samples=samples["test"],
-        integer_labels=all(
-            array.whole and array.shape[1:] in {(), (1,)} for array in labels
-        ),
+        integer_labels=all(array.whole and array.shape[1:] in {(), (1,)} for array in labels),
         lowest_label=min(array.lowest for array in labels),
         highest_label=max(array.highest for array in labels),
     )

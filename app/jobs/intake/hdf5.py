@@ -31,6 +31,7 @@ _ATTRIBUTES = (
 _MAX_OBJECTS = 200_000
 _MAX_DEPTH = 64
 _MAX_RANK = 16
+_MAX_ITEM_BYTES = 8
 _MAX_TEXTS = 100_000
 _MAX_TEXT_BYTES = 32 * 2**20
 #: Up to this size a tensor may be packed as tightly as it likes.
@@ -209,7 +210,12 @@ def _require_plain_storage(dataset: h5py.Dataset, path: str) -> None:
 
 def _described(dataset: h5py.Dataset, path: str) -> Tensor:
     dtype = dataset.dtype
-    if dtype.kind not in "fiubV" or dtype.itemsize > 8 or dtype.hasobject or dtype.fields:
+    if (
+        dtype.kind not in "fiubV"
+        or dtype.itemsize > _MAX_ITEM_BYTES
+        or dtype.hasobject
+        or dtype.fields
+    ):
         raise _unsafe(path, f"holds {dtype} values")
     shape = cast("tuple[int, ...] | None", dataset.shape)
     if shape is None or len(shape) > _MAX_RANK:

@@ -34,16 +34,16 @@ def read_object(text: bytes) -> JsonObject:
             ),
         )
     except RecursionError as error:
-        raise _refusal("is nested too deep") from error
+        raise _refusal(fault="is nested too deep") from error
     except ValueError as error:
-        raise _refusal(f"is not valid JSON ({error})") from error
+        raise _refusal(fault=f"is not valid JSON ({error})") from error
     if not isinstance(value, dict):
-        raise _refusal("is not a JSON object")
+        raise _refusal(fault="is not a JSON object")
     _require_shallow(value)
     return value
 
 
-def _refusal(fault: str) -> RefusedFileError:
+def _refusal(*, fault: str) -> RefusedFileError:
     return RefusedFileError(
         "bad_config",
         f"The model's configuration {fault}.",
@@ -78,7 +78,7 @@ def _require_shallow(value: Json) -> None:
         level = [child for parent in level for child in _children(parent)]
         if not level:
             return
-    raise _refusal("is nested too deep")
+    raise _refusal(fault="is nested too deep")
 
 
 def _children(value: Json) -> list[Json]:

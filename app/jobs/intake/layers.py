@@ -9,7 +9,7 @@ Source: keras 3.15, ``src/saving/saving_lib.py`` and the ``build`` methods in ``
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from app.jobs.errors import RefusedFileError
@@ -20,9 +20,9 @@ from pruning_core.catalogue import ONE_CELL
 #: The largest published classifiers have about 1,000.
 _MAX_LAYERS = 2000
 
-_CONVOLUTIONS = frozenset(
+_CONVOLUTIONS = classes.names(
     "Conv1D Conv2D Conv3D Conv1DTranspose Conv2DTranspose Conv3DTranspose "
-    "DepthwiseConv1D DepthwiseConv2D".split()
+    "DepthwiseConv1D DepthwiseConv2D"
 )
 _SEPARABLE = frozenset({"SeparableConv1D", "SeparableConv2D"})
 _CELLS = frozenset({"SimpleRNNCell", "LSTMCell", "GRUCell"})
@@ -33,7 +33,9 @@ _PROJECTIONS = {
     "value_dense": "value",
     "output_dense": "attention_output",
 }
-_NORMALIZATIONS = frozenset({"LayerNormalization", "GroupNormalization"})
+#: Which setting holds the layers inside; their weights are stored in a group of that name.
+_LISTS = {**dict.fromkeys(classes.MODELS, "layers"), "StackedRNNCells": "cells"}
+_WRAPPERS = {"RNN": "cell", "TimeDistributed": "layer", "SpectralNormalization": "layer"}
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,12 @@ def layer_tree(config: JsonObject) -> Layer:
     """
     class_name = config.get("class_name")
     if class_name not in classes.MODELS:
-        raise _bad(f"describes no Sequential or functional model, but {class_name}")
+        raise bad_config(fault=f"describes no Sequential or functional model, but {class_name}")
     return _Builder().root(config)
 
 
-def bad_config(fault: str) -> RefusedFileError:
+def bad_config(*, fault: str) -> RefusedFileError:
     """The refusal of a configuration that Keras could not have written."""
-    return _bad(fault)
-
-
-def _bad(fault: str) -> RefusedFileError:
     return RefusedFileError(
         "bad_config",
         f"The model's configuration {fault}.",
@@ -126,23 +124,21 @@ class _Builder:
     def _inside(
         self, class_name: str, config: JsonObject, path: str, store: str
     ) -> tuple[Layer, ...]:
-        if class_name in classes.MODELS:
-            return self._listed(config.get("layers"), path, _joined(store, "layers"))
-        if class_name == "StackedRNNCells":
-            return self._listed(config.get("cells"), path, _joined(store, "cells"))
-        if class_name == "RNN":
-            return (self._layer(config.get("cell"), path, _joined(store, "cell")),)
+        if class_name in _LISTS:
+            setting = _LISTS[class_name]
+            return self._listed(config.get(setting), path, _joined(store, setting))
+        if class_name in _WRAPPERS:
+            setting = _WRAPPERS[class_name]
+            return (self._layer(config.get(setting), path, _joined(store, setting)),)
         if class_name == "Bidirectional":
             return self._directions(config, path, store)
-        if class_name in {"TimeDistributed", "SpectralNormalization"}:
-            return (self._layer(config.get("layer"), path, _joined(store, "layer")),)
         if class_name in _ATTENTIONS:
             return self._projections(config, path, store)
         return ()
 
     def _listed(self, entries: Json, path: str, store: str) -> tuple[Layer, ...]:
         if not isinstance(entries, list):
-            raise _bad("has no list of layers")
+            raise bad_config(fault="has no list of layers")
         used: dict[str, int] = {}
         layers: list[Layer] = []
         for entry in entries:
@@ -155,11 +151,11 @@ class _Builder:
 
     def _directions(self, config: JsonObject, path: str, store: str) -> tuple[Layer, ...]:
         forward, backward = config.get("layer"), config.get("backward_layer")
-        name = _name_of(*reversed(_class_and_config(forward)))
+        name = _own_name(forward)
         forward_name = "forward_" + name.removeprefix("forward_")
         backward_name = "backward_" + name.removeprefix("backward_")
         if backward is not None:
-            backward_name = _name_of(*reversed(_class_and_config(backward)))
+            backward_name = _own_name(backward)
         return (
             self._layer(forward, path, _joined(store, "forward_layer"), name=forward_name),
             self._layer(
@@ -188,56 +184,56 @@ def own_weights(class_name: str, config: JsonObject) -> tuple[str, ...]:
     >>> own_weights("Dense", {"use_bias": False})
     ('kernel',)
     """
-    bias = ("bias",) if config.get("use_bias", True) else ()
-    if class_name == "Dense" or class_name in _CONVOLUTIONS:
-        return ("kernel", *bias)
-    if class_name in _SEPARABLE:
-        return ("depthwise_kernel", "pointwise_kernel", *bias)
-    if class_name in ONE_CELL | _CELLS:
-        return ("kernel", "recurrent_kernel", *bias)
-    if class_name == "EinsumDense":
-        return ("kernel", "bias") if config.get("bias_axes") is not None else ("kernel",)
-    if class_name == "BatchNormalization":
-        return (*_scale_and_center(config), "moving_mean", "moving_variance")
-    if class_name in _NORMALIZATIONS:
-        return _scale_and_center(config)
-    if class_name in {"Attention", "AdditiveAttention"}:
-        return _attention_weights(class_name, config)
-    if class_name == "ReversibleEmbedding" and not config.get("tie_weights", True):
-        return ("embeddings", "reverse_embeddings")
-    if class_name == "Normalization":
-        return ("mean", "variance", "count") if config.get("mean") is None else ()
-    return _FIXED_WEIGHTS.get(class_name, ())
+    return tuple(
+        name for name in _WEIGHTS.get(class_name, ()) if _is_made(class_name, name, config)
+    )
 
 
-_FIXED_WEIGHTS = {
+def _is_made(class_name: str, name: str, config: JsonObject) -> bool:
+    condition = _CONDITIONS.get(f"{class_name}/{name}") or _CONDITIONS.get(name)
+    return condition is None or condition(config)
+
+
+#: Every weight that a layer of this class can have itself.
+_WEIGHTS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(_CONVOLUTIONS | {"Dense", "EinsumDense"}, ("kernel", "bias")),
+    **dict.fromkeys(_SEPARABLE, ("depthwise_kernel", "pointwise_kernel", "bias")),
+    **dict.fromkeys(ONE_CELL | _CELLS, ("kernel", "recurrent_kernel", "bias")),
+    "AdditiveAttention": ("scale",),
+    "Attention": ("scale", "concat_score_weight"),
+    "BatchNormalization": ("gamma", "beta", "moving_mean", "moving_variance"),
     "Embedding": ("embeddings",),
-    "ReversibleEmbedding": ("embeddings",),
+    "GroupNormalization": ("gamma", "beta"),
+    "LayerNormalization": ("gamma", "beta"),
+    "Normalization": ("mean", "variance", "count"),
     "PReLU": ("alpha",),
     "RMSNormalization": ("scale",),
+    "ReversibleEmbedding": ("embeddings", "reverse_embeddings"),
     "SpectralNormalization": ("", "vector_u"),
 }
 
-
-def _scale_and_center(config: JsonObject) -> tuple[str, ...]:
-    gamma = ("gamma",) if config.get("scale", True) else ()
-    beta = ("beta",) if config.get("center", True) else ()
-    return gamma + beta
-
-
-def _attention_weights(class_name: str, config: JsonObject) -> tuple[str, ...]:
-    has_scale = config.get("use_scale", class_name == "AdditiveAttention")
-    scale = ("scale",) if has_scale else ()
-    score = ("concat_score_weight",) if config.get("score_mode") == "concat" else ()
-    return scale + score
+#: Which of them a layer's settings leave out; by weight, or by class and weight.
+_CONDITIONS: dict[str, Callable[[JsonObject], bool]] = {
+    "bias": lambda config: config.get("use_bias", True) is not False,
+    "beta": lambda config: config.get("center", True) is not False,
+    "gamma": lambda config: config.get("scale", True) is not False,
+    "concat_score_weight": lambda config: config.get("score_mode") == "concat",
+    "reverse_embeddings": lambda config: config.get("tie_weights", True) is False,
+    "AdditiveAttention/scale": lambda config: config.get("use_scale", True) is not False,
+    "Attention/scale": lambda config: config.get("use_scale", False) is True,
+    "EinsumDense/bias": lambda config: config.get("bias_axes") is not None,
+    "Normalization/mean": lambda config: config.get("mean") is None,
+    "Normalization/variance": lambda config: config.get("mean") is None,
+    "Normalization/count": lambda config: config.get("mean") is None,
+}
 
 
 def _class_and_config(entry: Json) -> tuple[str, JsonObject]:
     if not isinstance(entry, dict):
-        raise _bad("has a layer that is not an object")
+        raise bad_config(fault="has a layer that is not an object")
     class_name, config = entry.get("class_name"), entry.get("config")
     if not isinstance(class_name, str) or not isinstance(config, dict):
-        raise _bad("has a layer without class_name and config")
+        raise bad_config(fault="has a layer without class_name and config")
     return _class_name(class_name), config
 
 
@@ -251,6 +247,11 @@ def _class_name(exported: str) -> str:
 def _is_operation(entry: Json) -> bool:
     module = entry.get("module") if isinstance(entry, dict) else None
     return isinstance(module, str) and module in classes.OPERATIONS
+
+
+def _own_name(entry: Json) -> str:
+    class_name, config = _class_and_config(entry)
+    return _name_of(config, class_name)
 
 
 def _name_of(config: JsonObject, class_name: str) -> str:

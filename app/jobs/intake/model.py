@@ -12,10 +12,15 @@ from app.jobs.intake import archive, hdf5, json_text
 from app.jobs.intake.archive import Archive, open_archive
 from app.jobs.intake.configuration import loss_name, require_known_classes
 from app.jobs.intake.hdf5 import Contents, read_contents
-from app.jobs.intake.json_text import JsonObject, read_object
+from app.jobs.intake.json_text import read_object
 from app.jobs.intake.layers import Layer, bad_config, layer_tree
 from app.jobs.intake.signature import inputs_of, output_units, outputs_of
-from app.jobs.intake.weights import StoredWeight, weights_in_order, weights_in_store
+from app.jobs.intake.weights import (
+    StoredWeight,
+    is_training_state,
+    weights_in_order,
+    weights_in_store,
+)
 from app.jobs.uploads import LayerSummary, ModelSummary, WeightSummary
 from pruning_core.catalogue import reason_to_skip
 
@@ -24,6 +29,15 @@ _METADATA = "metadata.json"
 _WEIGHTS = "model.weights.h5"
 _ASSETS = "assets/"
 _MAX_METADATA_BYTES = 2**20
+
+#: Settings that only Keras 2 wrote, and that Keras 3 refuses.
+_KERAS_2_SETTINGS: dict[str, frozenset[str]] = {
+    "SimpleRNN": frozenset({"time_major"}),
+    "LSTM": frozenset({"time_major"}),
+    "GRU": frozenset({"time_major"}),
+    "DepthwiseConv1D": frozenset({"groups"}),
+    "DepthwiseConv2D": frozenset({"groups"}),
+}
 
 _SAVE_AS_KERAS = "Save the model from Keras with model.save('model.keras') and upload that file."
 _SAVE_FROM_SAVED_MODEL = (
@@ -130,9 +144,7 @@ def _read_weights(members: Archive) -> Contents:
         with weights.open("rb") as file:
             if file.read(len(hdf5.MAGIC)) != hdf5.MAGIC:
                 raise archive.damaged()
-        return read_contents(
-            weights, must_be_finite=lambda name: not name.startswith("optimizer/")
-        )
+        return read_contents(weights, must_be_finite=lambda name: not is_training_state(name))
 
 
 def _summarise_h5(path: Path) -> ModelSummary:
@@ -146,7 +158,7 @@ def _summarise_h5(path: Path) -> ModelSummary:
             "model.save_weights(), and upload that file.",
         )
     if len(text) > json_text.MAX_BYTES:
-        raise bad_config(f"must have at most {json_text.MAX_BYTES} bytes")
+        raise bad_config(fault=f"must have at most {json_text.MAX_BYTES} bytes")
     config = read_object(text.encode())
     compilation = read_object((contents.text("", "training_config") or "{}").encode())
     require_known_classes(config, modules=False)
@@ -171,8 +183,9 @@ def _summary(  # noqa: PLR0913
     compiled_loss: str | None,
     optimizer_bytes: int,
 ) -> ModelSummary:
+    _require_read_alike_by_keras_3(root, keras_version)
     if not weights:
-        raise bad_config("has no layer with weights: there is nothing to prune")
+        raise bad_config(fault="has no layer with weights: there is nothing to prune")
     return ModelSummary(
         format=file_format,
         keras_version=keras_version,
@@ -187,6 +200,22 @@ def _summary(  # noqa: PLR0913
         compiled_loss=compiled_loss,
         output_units=output_units(root),
     )
+
+
+def _require_read_alike_by_keras_3(root: Layer, keras_version: str) -> None:
+    """Refuse what Keras 3 cannot read in a file of Keras 2, or reads as something else."""
+    for layer in root.walk():
+        alien = sorted(layer.config.keys() & _KERAS_2_SETTINGS.get(layer.class_name, frozenset()))
+        if keras_version.startswith("2") and "hard_sigmoid" in layer.config.values():
+            alien.append("hard_sigmoid, another function in Keras 3")
+        if alien:
+            raise RefusedFileError(
+                "keras2_only",
+                f"Keras 3 does not read layer '{layer.path}' ({layer.class_name}) as Keras 2 wrote "
+                f"it: {alien[0]}.",
+                hint="Build the same model in Keras 3, give it the weights with load_weights(), "
+                "save it with model.save('model.keras') and upload that file.",
+            )
 
 
 def _layer_summary(layer: Layer, weights: tuple[StoredWeight, ...]) -> LayerSummary:
@@ -222,6 +251,4 @@ def _reason(weight: StoredWeight) -> str | None:
 
 
 def _bytes_below(group: str, contents: Contents) -> int:
-    return sum(
-        tensor.bytes for name, tensor in contents.tensors.items() if name.startswith(group)
-    )
+    return sum(tensor.bytes for name, tensor in contents.tensors.items() if name.startswith(group))

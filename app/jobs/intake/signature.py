@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.jobs.intake.classes import MODELS
+from app.jobs.intake.classes import MODELS, names
 from app.jobs.intake.json_text import Json, JsonObject
 from app.jobs.intake.layers import Layer, bad_config
 from app.jobs.uploads import TensorSpec
 
 #: Layers whose output is as wide, on its last axis, as their input.
-_SAME_WIDTH = frozenset(
+_SAME_WIDTH = names(
     "Activation ActivityRegularization AlphaDropout AveragePooling1D AveragePooling2D "
     "AveragePooling3D BatchNormalization Dropout ELU GaussianDropout GaussianNoise "
     "GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D "
     "GlobalMaxPooling2D GlobalMaxPooling3D GroupNormalization Identity LayerNormalization "
     "LeakyReLU Masking MaxPooling1D MaxPooling2D MaxPooling3D PReLU RMSNormalization ReLU "
-    "Rescaling Softmax SpatialDropout1D SpatialDropout2D SpatialDropout3D UnitNormalization".split()
+    "Rescaling Softmax SpatialDropout1D SpatialDropout2D SpatialDropout3D UnitNormalization"
 )
 _WIDTH_SETTINGS = ("units", "filters", "output_dim")
 
@@ -30,10 +30,10 @@ def inputs_of(root: Layer) -> tuple[TensorSpec, ...]:
     if root.class_name == "Sequential":
         return (_input_of_row(root),)
     inputs = {layer.path: layer for layer in root.children if layer.class_name == "InputLayer"}
-    names = list(_sources(root.config.get("input_layers")))
-    if not names or any(name not in inputs for name in names):
-        raise bad_config("names inputs that it does not have")
-    return tuple(_input(name, inputs[name].config, "batch_shape") for name in names)
+    used = list(_sources(root.config.get("input_layers")))
+    if not used or any(name not in inputs for name in used):
+        raise bad_config(fault="names inputs that it does not have")
+    return tuple(_input(name, inputs[name].config, "batch_shape") for name in used)
 
 
 def outputs_of(root: Layer) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ def _name(layer: Layer) -> str:
 
 def _input_of_row(root: Layer) -> TensorSpec:
     if not root.children:
-        raise bad_config("has no layers")
+        raise bad_config(fault="has no layers")
     first = root.children[0]
     if "batch_shape" in first.config or "batch_input_shape" in first.config:
         return _input(_name(first), first.config, "batch_shape")
@@ -114,7 +114,7 @@ def _input_of_row(root: Layer) -> TensorSpec:
 def _input(name: str, config: JsonObject, setting: str) -> TensorSpec:
     shape = config.get(setting, config.get("batch_input_shape"))
     if not isinstance(shape, list) or not shape:
-        raise bad_config(f"gives input '{name}' no shape: build the model before saving it")
+        raise bad_config(fault=f"gives input '{name}' no shape: build the model before saving it")
     sizes = tuple(size if isinstance(size, int) else None for size in shape)
     dtype = config.get("dtype")
     return TensorSpec(name=name, shape=sizes, dtype=dtype if isinstance(dtype, str) else "float32")

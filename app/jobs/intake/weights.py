@@ -69,7 +69,7 @@ def weights_in_store(root: Layer, contents: Contents) -> tuple[StoredWeight, ...
             if name
         ]
     _require_claimed(
-        path for path in contents.tensors if path not in claimed and not _is_training_state(path)
+        path for path in contents.tensors if path not in claimed and not is_training_state(path)
     )
     return _held_against_declared(found)
 
@@ -96,7 +96,7 @@ def weights_in_order(root: Layer, contents: Contents) -> tuple[StoredWeight, ...
         for name, slot in zip(names, _slots_for(names, slots), strict=True):
             path = f"{group}/{name}"
             if path not in contents.tensors:
-                raise _mismatch(f"{path} is announced, but absent")
+                raise _mismatch(fault=f"{path} is announced, but absent")
             claimed.add(path)
             found.append(StoredWeight(slot.layer, slot.name, contents.tensors[path]))
     _require_claimed(
@@ -146,8 +146,9 @@ def _paths_of_vars(store: str, contents: Contents) -> list[str]:
     return []
 
 
-def _is_training_state(path: str) -> bool:
-    return path.startswith("optimizer/")
+def is_training_state(path: str) -> bool:
+    """Whether a tensor of ``model.weights.h5`` is there for training only."""
+    return path.startswith(("optimizer/", "metrics/"))
 
 
 def _in_order_of(root: Layer, found: list[StoredWeight]) -> list[StoredWeight]:
@@ -176,24 +177,25 @@ def _require_size(weight: StoredWeight, axis: int, setting: str, factor: int) ->
     if isinstance(declared, int) and size == factor * declared:
         return
     raise _mismatch(
-        f"layer '{weight.layer.path}' declares {setting} {declared}, but its {weight.name} is "
-        f"stored with shape {list(shape)}"
+        fault=f"layer '{weight.layer.path}' declares {setting} {declared}, but its {weight.name} "
+        f"is stored with shape {list(shape)}"
     )
 
 
 def _require_claimed(unclaimed: Iterator[str]) -> None:
     stranger = next(unclaimed, None)
     if stranger is not None:
-        raise _mismatch(f"{stranger} belongs to no layer of the architecture")
+        raise _mismatch(fault=f"{stranger} belongs to no layer of the architecture")
 
 
 def _wrong_count(layer: Layer, declared: int, stored: int) -> RefusedFileError:
     return _mismatch(
-        f"layer '{layer.path}' ({layer.class_name}) has {declared} weights, but {stored} are stored"
+        fault=f"layer '{layer.path}' ({layer.class_name}) has {declared} weights, but {stored} "
+        "are stored"
     )
 
 
-def _mismatch(fault: str) -> RefusedFileError:
+def _mismatch(*, fault: str) -> RefusedFileError:
     return RefusedFileError(
         "weights_mismatch",
         f"The stored weights do not fit the architecture: {fault}.",
