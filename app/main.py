@@ -23,7 +23,7 @@ def open_services(settings: Settings) -> Generator[Services]:
     engine = create_engine(settings.resolved_database_url)
     try:
         yield Services(
-            store=Store(engine),
+            store=Store(engine, max_attempts=settings.max_attempts),
             files=ArtifactStore(settings.resolved_artifact_url),
             doorbell=Doorbell(settings.redis_url),
             incoming=incoming,

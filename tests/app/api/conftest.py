@@ -94,7 +94,7 @@ def model() -> bytes:
 
 @pytest.fixture(scope="session")
 def data() -> bytes:
-    """Two hundred samples to train on, fifty to test on."""
+    """A thousand samples to train on, fifty to test on."""
     return npz()
 
 
@@ -102,8 +102,8 @@ def npz(**arrays) -> bytes:
     """Return a dataset that fits ``model``, with ``arrays`` instead of its own."""
     chance = np.random.default_rng(0)
     fitting = {
-        "x_train": chance.random((200, 8), "float32"),
-        "y_train": chance.integers(0, 4, 200),
+        "x_train": chance.random((1000, 8), "float32"),
+        "y_train": chance.integers(0, 4, 1000),
         "x_test": chance.random((50, 8), "float32"),
         "y_test": chance.integers(0, 4, 50),
     }

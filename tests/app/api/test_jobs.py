@@ -279,7 +279,7 @@ def test_preflight_says_what_a_job_would_do_and_stores_nothing(client, doorbell,
     plan = answer.json()
     assert answer.status_code == 200
     assert plan["spec"]["schedule"]["target_sparsity"] == 0.5
-    assert plan["total_steps"] == 2 * 2
+    assert plan["total_steps"] == 2 * 8
     assert client.get("/v1/jobs").json()["jobs"] == []
     assert doorbell.rung == []
 

@@ -41,12 +41,12 @@ def test_an_uploaded_dataset_says_what_is_in_it(client, stored_dataset):
 
     assert shown == stored_dataset
     assert {array["name"]: array["shape"] for array in shown["arrays"]} == {
-        "x_train": [200, 8],
-        "y_train": [200],
+        "x_train": [1000, 8],
+        "y_train": [1000],
         "x_test": [50, 8],
         "y_test": [50],
     }
-    assert shown["train_samples"] == 200
+    assert shown["train_samples"] == 1000
 
 
 def test_a_model_that_is_none_is_a_415(client):
