@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from app.jobs.errors import ArtifactNotFoundError, BackendUnavailableError
 
 _CHUNK_BYTES = 1 << 20
+#: Written to see whether writing works.
+_PROBE = "probe"
 #: Names joined by ``/``; none begins with a dot, so none leads upwards or to the root.
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
@@ -59,10 +61,10 @@ class ArtifactStore:
             self._store = LocalStore.from_url(url, mkdir=True, automatic_cleanup=True)
 
     def is_reachable(self) -> bool:
-        """Whether the store answers now."""
+        """Whether a file can be stored now."""
         try:
-            with _translated("the root"):
-                self._store.list_with_delimiter()  # pyright: ignore[reportUnknownMemberType]
+            with _translated(_PROBE):
+                obstore.put(self._store, _PROBE, b".")
         except BackendUnavailableError:
             return False
         return True
@@ -147,5 +149,5 @@ def _translated(key: str) -> Generator[None]:
         message = f"no file is stored under {key}"
         raise ArtifactNotFoundError(message) from error
     except (BaseError, OSError) as error:
-        message = f"the artifact store does not answer: {error}"
+        message = "the artifact store does not answer"
         raise BackendUnavailableError(message) from error

@@ -101,7 +101,7 @@ def _translated() -> Generator[None]:
     try:
         yield
     except (OperationalError, PoolTimeoutError) as error:
-        message = f"the database does not answer: {error}"
+        message = "the database does not answer"
         raise BackendUnavailableError(message) from error
 
 

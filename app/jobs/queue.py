@@ -66,7 +66,7 @@ class Doorbell:
                 retry_policy=_ONCE_MORE,
             )
         except OperationalError as error:
-            message = f"the broker does not answer: {error}"
+            message = "the broker does not answer"
             raise BackendUnavailableError(message) from error
 
     def is_reachable(self) -> bool:

@@ -1,0 +1,230 @@
+import os
+import shutil
+from itertools import pairwise
+
+import pytest
+
+from app.jobs import artifacts
+from app.jobs.artifacts import ArtifactStore, artifact_key, job_prefix
+from app.jobs.errors import ArtifactNotFoundError, BackendUnavailableError
+
+#: More than one part of an upload and more than one chunk of a download.
+CONTENT = os.urandom(11 * 2**20 + 7)
+
+
+@pytest.fixture(scope="module")
+def content_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("content") / "content"
+    path.write_bytes(CONTENT)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "with space" / "files"
+
+
+@pytest.fixture
+def files(folder):
+    return ArtifactStore(folder.as_uri())
+
+
+@pytest.fixture
+def put(files, tmp_path):
+    def put(key, content=b"content"):
+        path = tmp_path / "upload"
+        path.write_bytes(content)
+        files.put(key, path)
+
+    return put
+
+
+def test_what_was_put_is_fetched(files, content_file, tmp_path):
+    files.put("models/mdl_1/model.keras", content_file)
+
+    files.fetch("models/mdl_1/model.keras", tmp_path / "fetched")
+
+    assert (tmp_path / "fetched").read_bytes() == CONTENT
+    assert content_file.read_bytes() == CONTENT
+
+
+def test_files_lie_below_the_folder(put, folder):
+    put("jobs/job_1/1/model.keras")
+
+    assert (folder / "jobs" / "job_1" / "1" / "model.keras").read_bytes() == b"content"
+
+
+def test_another_process_of_the_same_folder_sees_the_files(put, files, folder):
+    put("a/b")
+
+    assert ArtifactStore(folder.as_uri()).size("a/b") == files.size("a/b") == 7
+
+
+def test_what_is_put_again_is_replaced(put, files):
+    put("a/b", b"first")
+    put("a/b", b"second")
+
+    assert b"".join(files.stream("a/b")) == b"second"
+
+
+def test_an_upload_in_progress_is_not_to_be_seen(files, content_file, folder):
+    """The file appears under its name in one move, when it is complete."""
+    files.put("a/b", content_file)
+    broken = content_file.with_name("broken")
+    broken.mkdir(exist_ok=True)
+
+    with pytest.raises(OSError, match="Is a directory"):
+        files.put("a/b", broken)
+
+    assert [path.name for path in folder.rglob("*") if path.is_file()] == ["b"]
+    assert files.size("a/b") == len(CONTENT)
+
+
+def test_a_download_comes_in_chunks(files, content_file):
+    files.put("a/b", content_file)
+
+    chunks = list(files.stream("a/b"))
+
+    assert b"".join(chunks) == CONTENT
+    assert max(len(chunk) for chunk in chunks) <= 2 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        pytest.param(0, 4, id="the beginning"),
+        pytest.param(3, 7, id="the end"),
+        pytest.param(3, None, id="to the end"),
+        pytest.param(3, 1000, id="beyond the end"),
+        pytest.param(2, 3, id="one byte"),
+        pytest.param(3, 3, id="nothing"),
+        pytest.param(7, None, id="after the end"),
+    ],
+)
+def test_a_range_is_as_in_a_slice(put, files, start, end):
+    put("a/b", b"0123456")
+
+    assert b"".join(files.stream("a/b", start, end)) == b"0123456"[start:end]
+
+
+def test_an_empty_file_is_a_file(put, files, tmp_path):
+    put("a/b", b"")
+
+    files.fetch("a/b", tmp_path / "fetched")
+
+    assert files.size("a/b") == 0
+    assert (tmp_path / "fetched").read_bytes() == b""
+
+
+@pytest.mark.parametrize("key", ["nothing", "a", "a/c"])
+def test_what_is_not_there_is_not_found(put, files, tmp_path, key):
+    put("a/b")
+
+    with pytest.raises(ArtifactNotFoundError, match=f"no file is stored under {key}"):
+        files.stream(key)
+    with pytest.raises(ArtifactNotFoundError):
+        files.size(key)
+    with pytest.raises(ArtifactNotFoundError):
+        files.fetch(key, tmp_path / "fetched")
+
+    assert not (tmp_path / "fetched").exists()
+
+
+def test_a_local_file_that_is_missing_is_our_mistake(files, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        files.put("a/b", tmp_path / "missing")
+
+
+def test_deleting_removes_the_file_and_its_empty_folders(put, files, folder):
+    put("jobs/job_1/1/model.keras")
+
+    files.delete("jobs/job_1/1/model.keras")
+    files.delete("jobs/job_1/1/model.keras")
+
+    assert list(folder.iterdir()) == []
+
+
+def test_deleting_below_leaves_what_only_begins_alike(put, files):
+    for key in ("jobs/job_1/1/a", "jobs/job_1/2/a", "jobs/job_10/1/a"):
+        put(key)
+
+    files.delete_below("jobs/job_1")
+    files.delete_below("jobs/job_1")
+
+    assert files.size("jobs/job_10/1/a") == 7
+    for key in ("jobs/job_1/1/a", "jobs/job_1/2/a"):
+        with pytest.raises(ArtifactNotFoundError):
+            files.size(key)
+
+
+def test_deleting_below_a_file_removes_the_file(put, files):
+    put("models/mdl_1/model.keras")
+
+    files.delete_below("models/mdl_1/model.keras")
+
+    with pytest.raises(ArtifactNotFoundError):
+        files.size("models/mdl_1/model.keras")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "/etc/passwd",
+        "..",
+        "a/../b",
+        "a/..",
+        "./a",
+        "a//b",
+        "a/",
+        "a\\b",
+        "a b",
+        "a\n",
+        "é",
+        ".a",
+    ],
+)
+@pytest.mark.parametrize(
+    "use",
+    [
+        pytest.param(lambda files, key, path: files.put(key, path), id="put"),
+        pytest.param(lambda files, key, path: files.fetch(key, path), id="fetch"),
+        pytest.param(lambda files, key, _: files.stream(key), id="stream"),
+        pytest.param(lambda files, key, _: files.delete(key), id="delete"),
+        pytest.param(lambda files, key, _: files.delete_below(key), id="delete below"),
+    ],
+)
+def test_a_key_that_is_no_plain_name_is_refused(files, content_file, key, use):
+    with pytest.raises(ValueError, match="a key must be plain names"):
+        use(files, key, content_file)
+
+    assert content_file.stat().st_size == len(CONTENT)
+
+
+def test_a_url_of_another_kind_is_refused():
+    with pytest.raises(ValueError, match=r"must begin with file://\. Received: s3://bucket"):
+        ArtifactStore("s3://bucket")
+
+
+def test_a_store_is_reachable_until_nothing_can_be_written(files, folder):
+    assert files.is_reachable()
+
+    shutil.rmtree(folder)
+    folder.touch()
+
+    assert not files.is_reachable()
+
+
+def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(BackendUnavailableError, match="artifact store does not answer"):
+        ArtifactStore((tmp_path / "file" / "files").as_uri())
+
+
+def test_no_two_attempts_write_to_one_place():
+    keys = [artifact_key("job_1", fence, "model.keras") for fence in range(3)]
+
+    assert all(first != second for first, second in pairwise(keys))
+    assert all(key.startswith(f"{job_prefix('job_1')}/") for key in keys)
+    assert artifacts._KEY.fullmatch(keys[0])

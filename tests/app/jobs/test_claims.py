@@ -1,0 +1,277 @@
+"""Who may write to a job, and how attempts end."""
+
+import pytest
+
+from app.jobs.errors import ArtifactNotFoundError, JobConflictError, LostClaimError
+from app.jobs.history import HistoryChunk, Scope
+from app.jobs.job import Failure, JobStatus, Notice, Stage
+
+FAILURE = Failure(code="training_diverged", message="The loss is NaN.", hint="Learn slower.")
+DIED = "The process that pruned the model was killed."
+LOSSES = HistoryChunk(scope=Scope.STEP, columns={"step": (1, 2), "loss": (0.5, 0.4)})
+
+
+@pytest.fixture
+def let_expire(clock, lease):
+    """Let every lease run out, and no more."""
+    return lambda: clock.advance(lease.total_seconds() + 0.001)
+
+
+@pytest.fixture
+def reclaim(store, lease):
+    return lambda claim: store.claim(claim.job.id, worker="second", lease=lease)
+
+
+class TestTaking:
+    def test_a_claimed_job_is_running(self, store, caller, clock):
+        clock.advance(5)
+
+        claim = caller.claimed()
+
+        assert claim.job == store.job(claim.job.id)
+        assert claim.job.status is JobStatus.RUNNING
+        assert claim.job.started_at == clock.now
+        assert (claim.fence, claim.attempt) == (1, 1)
+
+    def test_a_claimed_job_is_not_claimed_again(self, caller, reclaim):
+        assert reclaim(caller.claimed()) is None
+
+    def test_a_job_that_is_gone_is_not_claimed(self, store, lease):
+        assert store.claim("job_none", worker="w", lease=lease) is None
+
+    def test_a_final_job_is_not_claimed(self, store, caller, reclaim):
+        claim = caller.claimed()
+        store.fail(claim, FAILURE)
+
+        assert reclaim(claim) is None
+
+    def test_at_the_end_of_its_lease_a_claim_still_holds(self, caller, clock, lease, reclaim):
+        claim = caller.claimed()
+        clock.advance(lease.total_seconds())
+
+        assert reclaim(claim) is None
+
+    def test_after_its_lease_another_worker_takes_the_job(self, caller, let_expire, reclaim):
+        claim = caller.claimed()
+        let_expire()
+
+        second = reclaim(claim)
+
+        assert (second.fence, second.attempt) == (2, 2)
+        assert second.job.status is JobStatus.RUNNING
+
+    def test_a_heartbeat_keeps_the_claim(self, store, caller, clock, lease, reclaim):
+        claim = caller.claimed()
+        clock.advance(20)
+        store.heartbeat(claim, lease=lease)
+        clock.advance(20)
+
+        assert reclaim(claim) is None
+
+
+class TestLosing:
+    @pytest.fixture
+    def lost(self, caller, let_expire, reclaim):
+        claim = caller.claimed()
+        let_expire()
+        reclaim(claim)
+        return claim
+
+    @pytest.mark.parametrize(
+        "write",
+        [
+            pytest.param(lambda store, claim, **_: store.record(claim), id="record"),
+            pytest.param(lambda store, claim, **_: store.fail(claim, FAILURE), id="fail"),
+            pytest.param(lambda store, claim, **_: store.cancelled(claim), id="cancelled"),
+            pytest.param(lambda store, claim, **_: store.hand_back(claim, DIED), id="hand back"),
+            pytest.param(lambda store, claim, **_: store.release(claim), id="release"),
+            pytest.param(
+                lambda store, claim, lease, **_: store.heartbeat(claim, lease=lease),
+                id="heartbeat",
+            ),
+            pytest.param(
+                lambda store, claim, result, **_: store.succeed(claim, result, []), id="succeed"
+            ),
+        ],
+    )
+    def test_who_lost_the_claim_writes_nothing(self, store, lost, write, lease, result):
+        before = store.job(lost.job.id), store.events(lost.job.id)
+
+        with pytest.raises(LostClaimError, match="claim 1 on the job"):
+            write(store, lost, lease=lease, result=result)
+
+        assert (store.job(lost.job.id), store.events(lost.job.id)) == before
+
+    def test_a_final_job_takes_no_more_writes(self, store, caller):
+        claim = caller.claimed()
+        store.fail(claim, FAILURE)
+
+        with pytest.raises(LostClaimError):
+            store.record(claim, stage=Stage.EXPORTING)
+
+    def test_an_expired_claim_that_nobody_took_still_holds(self, store, caller, let_expire):
+        claim = caller.claimed()
+        let_expire()
+
+        store.record(claim, stage=Stage.EXPORTING)
+
+        assert store.job(claim.job.id).stage is Stage.EXPORTING
+
+
+class TestTryingAgain:
+    def test_a_handed_back_job_waits_as_if_new_but_says_so(self, store, caller, progress):
+        claim = caller.claimed()
+        store.record(claim, stage=Stage.FINE_TUNING, progress=progress, history=[LOSSES])
+
+        job = store.hand_back(claim, DIED)
+
+        assert job == store.job(job.id)
+        assert (job.status, job.stage, job.progress) == (JobStatus.QUEUED, None, None)
+        assert job.warnings == (
+            Notice(code="tried_again", message=f"{DIED} The job was started again."),
+        )
+        assert store.history(job.id).steps == {}
+
+    def test_a_new_attempt_after_a_lost_lease_begins_anew(
+        self, store, caller, progress, let_expire, reclaim
+    ):
+        claim = caller.claimed()
+        store.record(claim, stage=Stage.FINE_TUNING, progress=progress, history=[LOSSES])
+        let_expire()
+
+        second = reclaim(claim)
+
+        assert (second.job.stage, second.job.progress) == (None, None)
+        assert store.history(second.job.id).steps == {}
+        assert second.job.warnings[0].message.startswith("The worker that held the job stopped")
+        assert second.job.started_at == claim.job.started_at
+
+    def test_after_the_last_attempt_the_job_fails_with_words(self, store, caller, reclaim):
+        claim = caller.claimed()
+        for _ in range(2):
+            store.hand_back(claim, DIED)
+            claim = reclaim(claim)
+
+        job = store.hand_back(claim, DIED)
+
+        assert job.status is JobStatus.FAILED
+        assert job.failure.code == "runner_died"
+        assert job.failure.message == f"{DIED} That was attempt 3 of 3."
+        assert "batch_size" in job.failure.hint
+
+    def test_silent_workers_use_up_the_attempts_too(self, store, caller, let_expire, reclaim):
+        claim = caller.claimed()
+        for _ in range(2):
+            let_expire()
+            claim = reclaim(claim)
+        let_expire()
+
+        assert reclaim(claim) is None
+        assert store.job(claim.job.id).failure.code == "runner_died"
+        with pytest.raises(LostClaimError):
+            store.record(claim)
+
+    def test_a_released_attempt_does_not_count(self, store, caller, reclaim):
+        claim = caller.claimed()
+        for _ in range(10):
+            assert store.release(claim).status is JobStatus.QUEUED
+            claim = reclaim(claim)
+
+        assert claim.attempt == 1
+        assert claim.fence == 11
+        assert claim.job.warnings == ()
+
+
+class TestEnding:
+    def test_success_publishes_result_and_files_at_once(
+        self, store, caller, clock, result, artifact
+    ):
+        claim = caller.claimed()
+        store.record(claim, stage=Stage.VERIFYING)
+        clock.advance(60)
+
+        job = store.succeed(claim, result, [artifact(claim)])
+
+        assert job == store.job(job.id)
+        assert (job.status, job.stage, job.finished_at) == (JobStatus.SUCCEEDED, None, clock.now)
+        assert job.result == result
+        assert store.artifacts(job.id) == [artifact(claim)]
+        assert store.artifact(job.id, "model.keras") == artifact(claim)
+
+    def test_a_file_that_a_job_has_not_is_not_found(self, store, caller):
+        job = caller.submit()
+
+        with pytest.raises(ArtifactNotFoundError, match=r"has no artifact 'model\.keras'"):
+            store.artifact(job.id, "model.keras")
+
+    def test_a_failed_job_says_why_and_where(self, store, caller):
+        claim = caller.claimed()
+        store.record(claim, stage=Stage.FINE_TUNING)
+
+        job = store.fail(claim, FAILURE)
+
+        assert job == store.job(job.id)
+        assert (job.status, job.stage, job.failure) == (
+            JobStatus.FAILED,
+            Stage.FINE_TUNING,
+            FAILURE,
+        )
+
+
+class TestCancelling:
+    def test_a_queued_job_is_cancelled_at_once(self, store, caller, clock):
+        job = store.request_cancel(caller.submit().id)
+
+        assert job == store.job(job.id)
+        assert (job.status, job.finished_at) == (JobStatus.CANCELLED, clock.now)
+
+    def test_a_running_job_goes_on_until_its_worker_sees(self, store, caller, lease):
+        claim = caller.claimed()
+        assert not store.heartbeat(claim, lease=lease)
+
+        assert store.request_cancel(claim.job.id).status is JobStatus.RUNNING
+        assert store.request_cancel(claim.job.id).status is JobStatus.RUNNING
+
+        assert store.heartbeat(claim, lease=lease)
+        assert store.cancelled(claim).status is JobStatus.CANCELLED
+
+    def test_a_job_whose_worker_is_gone_is_cancelled_at_once(self, store, caller, let_expire):
+        claim = caller.claimed()
+        let_expire()
+
+        assert store.request_cancel(claim.job.id).status is JobStatus.CANCELLED
+
+    def test_a_final_job_cannot_be_cancelled(self, store, caller):
+        claim = caller.claimed()
+        store.fail(claim, FAILURE)
+
+        with pytest.raises(JobConflictError, match="a failed job cannot become cancelled"):
+            store.request_cancel(claim.job.id)
+
+    def test_a_cancelled_job_is_not_tried_again(self, store, caller):
+        claim = caller.claimed()
+        store.request_cancel(claim.job.id)
+
+        assert store.hand_back(claim, DIED).status is JobStatus.CANCELLED
+
+    def test_a_cancelled_job_is_not_left_behind_by_a_stopping_worker(self, store, caller):
+        claim = caller.claimed()
+        store.request_cancel(claim.job.id)
+
+        assert store.release(claim).status is JobStatus.CANCELLED
+
+    def test_who_claims_a_job_that_is_to_be_cancelled_cancels_it(
+        self, store, caller, let_expire, reclaim
+    ):
+        claim = caller.claimed()
+        store.request_cancel(claim.job.id)
+        let_expire()
+
+        assert reclaim(claim) is None
+        assert store.job(claim.job.id).status is JobStatus.CANCELLED
+
+    def test_a_job_that_was_done_before_it_was_told_succeeds(self, store, caller, result):
+        claim = caller.claimed()
+        store.request_cancel(claim.job.id)
+
+        assert store.succeed(claim, result, []).status is JobStatus.SUCCEEDED

@@ -1,0 +1,153 @@
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from app.jobs import database
+from app.jobs.columns import UtcDateTime
+from app.jobs.database import create_engine, database_time, migrate, reading, writing
+from app.jobs.errors import BackendUnavailableError
+from app.jobs.migrations.versions import r0001_first_tables
+from app.jobs.store import Store
+from app.jobs.tables import metadata
+
+
+def test_the_migrations_make_the_tables_that_the_code_expects(engine):
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+
+        assert compare_metadata(context, metadata) == []
+
+
+def test_migrating_again_changes_nothing(url, store, caller):
+    job = caller.submit()
+
+    migrate(url)
+
+    assert store.job(job.id) == job
+
+
+def test_the_folder_of_the_database_is_made(tmp_path):
+    migrate(f"sqlite:///{tmp_path}/100%/new/espalier.sqlite")
+
+    assert (tmp_path / "100%" / "new" / "espalier.sqlite").is_file()
+
+
+def test_processes_that_start_at_once_migrate_once(tmp_path):
+    code = "import sys; from app.jobs.database import migrate; migrate(sys.argv[1])"
+    command = [sys.executable, "-c", code, f"sqlite:///{tmp_path}/new/espalier.sqlite"]
+
+    starters = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(2)]
+    complaints = [starter.communicate()[1] for starter in starters]
+
+    assert [starter.returncode for starter in starters] == [0, 0], complaints
+
+
+def test_what_the_first_migration_made_it_can_drop(engine):
+    from alembic.operations import Operations
+
+    with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+        r0001_first_tables.downgrade()
+
+        tables = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'"))
+        assert [name for (name,) in tables] == ["alembic_version"]
+
+
+@pytest.mark.parametrize(
+    ("pragma", "value"),
+    [("journal_mode", "wal"), ("busy_timeout", 30_000), ("foreign_keys", 1), ("synchronous", 2)],
+)
+def test_every_connection_to_sqlite_is_set_up(engine, pragma, value):
+    with engine.connect() as first, engine.connect() as second:
+        for connection in (first, second):
+            assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value
+
+
+def test_a_part_without_its_job_is_refused(engine):
+    with pytest.raises(IntegrityError, match="FOREIGN KEY"), writing(engine) as connection:
+        connection.exec_driver_sql("INSERT INTO artifacts VALUES ('job_none','n','k','f',1,'s')")
+
+
+def test_what_raises_writes_nothing(engine, store, caller):
+    model = caller.add_model()
+
+    def delete_and_stumble():
+        with writing(engine) as connection:
+            connection.execute(text("DELETE FROM models"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        delete_and_stumble()
+
+    assert store.model(model.ref.id) == model
+
+
+def test_a_reader_sees_one_moment_and_never_waits(engine, caller):
+    count = text("SELECT count(*) FROM models")
+    with reading(engine) as connection:
+        assert connection.scalar(count) == 0
+        caller.add_model()
+
+        assert connection.scalar(count) == 0
+
+
+def test_a_database_locked_for_too_long_is_unavailable(engine, url, monkeypatch):
+    monkeypatch.setattr(database, "_BUSY_SECONDS", 0.05)
+    impatient = create_engine(url)
+
+    with (
+        writing(engine),
+        pytest.raises(BackendUnavailableError, match="database does not answer") as raised,
+        writing(impatient),
+    ):
+        pass
+
+    assert raised.value.__cause__ is not None
+    impatient.dispose()
+
+
+def test_a_database_without_tables_is_not_reachable(tmp_path):
+    engine = create_engine(f"sqlite:///{tmp_path}/new.sqlite")
+
+    assert not Store(engine).is_reachable()
+    engine.dispose()
+
+
+def test_a_migrated_database_is_reachable(store):
+    assert store.is_reachable()
+
+
+def test_the_clock_of_the_database_is_in_utc(engine):
+    with reading(engine) as connection:
+        now = database_time(connection)
+
+    assert abs(datetime.now(UTC) - now) < timedelta(minutes=1)
+    assert now.tzinfo is UTC
+
+
+def test_a_time_is_stored_in_utc_and_keeps_its_microseconds(store, caller):
+    elsewhere = datetime.fromisoformat("2026-11-22T23:00:00.000001-05:00")
+
+    job = caller.submit(created_at=elsewhere)
+
+    assert store.job(job.id).created_at == elsewhere
+    assert store.job(job.id).created_at.tzinfo is UTC
+
+
+def test_a_time_without_a_zone_is_never_stored(engine):
+    with pytest.raises(AssertionError, match="needs a zone"):
+        UtcDateTime().process_bind_param(datetime(2026, 11, 22), engine.dialect)  # noqa: DTZ001
+
+
+def test_other_databases_are_opened_as_they_are(monkeypatch):
+    opened = []
+    monkeypatch.setattr(database.sqlalchemy, "create_engine", lambda *a, **k: opened.append((a, k)))
+
+    create_engine("postgresql+psycopg://localhost/espalier")
+
+    assert opened == [(("postgresql+psycopg://localhost/espalier",), {"pool_pre_ping": True})]

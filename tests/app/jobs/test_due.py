@@ -1,0 +1,61 @@
+"""Which jobs a worker is told of."""
+
+from datetime import timedelta
+
+import pytest
+
+MINUTE = timedelta(minutes=1)
+
+
+def test_a_queued_job_is_due_until_somebody_was_told(store, caller):
+    job = caller.submit()
+    assert store.due(unrung_for=MINUTE) == [job.id]
+
+    store.rang(job.id)
+
+    assert store.due(unrung_for=MINUTE) == []
+
+
+def test_a_job_that_still_waits_is_due_again(store, caller, clock):
+    job = caller.submit()
+    store.rang(job.id)
+    clock.advance(61)
+
+    assert store.due(unrung_for=MINUTE) == [job.id]
+
+
+def test_a_running_job_is_due_once_its_lease_has_run_out(store, caller, clock, lease):
+    claim = caller.claimed()
+    assert store.due(unrung_for=MINUTE) == []
+
+    clock.advance(lease.total_seconds() + 1)
+
+    assert store.due(unrung_for=MINUTE) == [claim.job.id]
+
+
+@pytest.mark.parametrize(
+    "give_up",
+    [
+        pytest.param(lambda store, claim: store.hand_back(claim, "It died."), id="hand back"),
+        pytest.param(lambda store, claim: store.release(claim), id="release"),
+    ],
+)
+def test_a_job_that_was_given_up_is_due_at_once(store, caller, give_up):
+    claim = caller.claimed()
+    store.rang(claim.job.id)
+
+    give_up(store, claim)
+
+    assert store.due(unrung_for=MINUTE) == [claim.job.id]
+
+
+def test_a_cancelled_job_is_not_due(store, caller):
+    store.request_cancel(caller.submit().id)
+
+    assert store.due(unrung_for=MINUTE) == []
+
+
+def test_the_oldest_job_is_due_first(store, caller):
+    jobs = [caller.submit().id for _ in range(5)]
+
+    assert store.due(unrung_for=MINUTE) == jobs

