@@ -8,9 +8,6 @@ The last line is JSON; ``points_lost`` is in percentage points of test accuracy 
 network of two epochs, at most 0.2.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import argparse
@@ -96,7 +93,7 @@ def _load(folder: Path) -> Data:
 
 def _fit(model: keras.Model, data: Data) -> float:
     started = time.perf_counter()
-    model.fit(data.x_train, data.y_train, epochs=EPOCHS, batch_size=BATCH_SIZE, verbose=0)  # pyright: ignore[reportArgumentType]
+    model.fit(data.x_train, data.y_train, epochs=EPOCHS, batch_size=BATCH_SIZE, verbose=0)
     return time.perf_counter() - started
 
 
@@ -106,10 +103,11 @@ def _measured(name: str, model: keras.Model, data: Data, seconds: float) -> Row:
         path = Path(folder, "model.keras")
         pc.save(model, path)
         opened = keras.saving.load_model(path)
-        predicted = opened.predict(data.x_test, batch_size=1024, verbose=0).argmax(axis=-1)
+        outputs = opened.predict(data.x_test, batch_size=1024, verbose=0)
+        correct: NDArray[np.bool_] = outputs.argmax(axis=-1) == data.y_test
         return Row(
             name=name,
-            accuracy=float(np.mean(predicted == data.y_test)),
+            accuracy=float(correct.mean()),
             sparsity=pc.report(opened).sparsity,
             file_bytes=path.stat().st_size,
             seconds=seconds,

@@ -1,7 +1,7 @@
 """The Keras callback that chooses the masks anew when a schedule says so."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# What is inherited from Keras has no type.
+# pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 

@@ -44,12 +44,11 @@ def require_finite(what: str, values: NDArray[np.floating[Any]]) -> None:
 
     >>> require_finite("scores", np.array([1.0, np.nan]))
     Traceback (most recent call last):
-    pruning_core.errors.NonFiniteWeightsError: scores must be finite. Received: 1 of 2 NaN or infinite
+    pruning_core.errors.NonFiniteWeightsError: scores must be finite. Received: 1 of 2 NaN or inf
     """
     finite = np.count_nonzero(np.isfinite(values))
     if finite < values.size:
         message = (
-            f"{what} must be finite. "
-            f"Received: {values.size - finite} of {values.size} NaN or infinite"
+            f"{what} must be finite. Received: {values.size - finite} of {values.size} NaN or inf"
         )
         raise NonFiniteWeightsError(message)

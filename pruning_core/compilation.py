@@ -1,8 +1,5 @@
 """How a model is compiled, so that its copies can be compiled alike."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import keras
-from keras.optimizers import LossScaleOptimizer, Optimizer
 
 from pruning_core.optimizer import PruningOptimizer
 
@@ -19,7 +15,7 @@ from pruning_core.optimizer import PruningOptimizer
 class Compilation:
     """Arguments of ``compile``; optimizer and metrics are never used themselves, only copied."""
 
-    optimizer: Optimizer
+    optimizer: keras.optimizers.Optimizer
     arguments: Mapping[str, Any]  #: All but the optimizer.
     is_complete: bool  #: There is a loss, or the model was compiled without one on purpose.
 
@@ -28,7 +24,7 @@ class Compilation:
         cls,
         model: keras.Model,
         *,
-        optimizer: Optimizer | str | None = None,
+        optimizer: keras.optimizers.Optimizer | str | None = None,
         loss: Any = None,
         metrics: Any = None,
     ) -> Self:
@@ -59,16 +55,16 @@ class Compilation:
         inner = _copied(_unscaled(self.optimizer))
         pruning = PruningOptimizer(inner, pruned)
         optimizer = (
-            LossScaleOptimizer(
+            keras.optimizers.LossScaleOptimizer(
                 pruning,
                 initial_scale=self.optimizer.initial_scale,
                 dynamic_growth_steps=self.optimizer.dynamic_growth_steps,
             )
-            if isinstance(self.optimizer, LossScaleOptimizer)
+            if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
             else pruning
         )
         model.compile(optimizer=optimizer, **self._fresh_arguments())
-        if isinstance(model.optimizer, LossScaleOptimizer):
+        if isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
             inner.loss_scale_factor = None  # or gradients would be unscaled twice
         model.optimizer.build(model.trainable_variables)
         return pruning
@@ -83,16 +79,17 @@ def _compile_arguments(model: keras.Model) -> Mapping[str, Any]:
     # Private; the public get_compile_config loses functions that are not registered.
     arguments = dict(model._compile_config.config)  # noqa: SLF001
     if model.dtype_policy.name == "mixed_float16":
-        arguments["auto_scale_loss"] = isinstance(model.optimizer, LossScaleOptimizer)
+        arguments["auto_scale_loss"] = isinstance(
+            model.optimizer, keras.optimizers.LossScaleOptimizer
+        )
     return arguments
 
 
-def _unscaled(optimizer: Optimizer) -> Optimizer:
-    is_scaled = isinstance(optimizer, LossScaleOptimizer)
+def _unscaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    is_scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     return optimizer.inner_optimizer if is_scaled else optimizer
 
 
 def _copied(value: Any) -> Any:
-    if isinstance(value, Optimizer | keras.metrics.Metric):
-        return type(value).from_config(value.get_config())
-    return value
+    has_state = isinstance(value, keras.optimizers.Optimizer | keras.metrics.Metric)
+    return value.from_config(value.get_config()) if has_state else value

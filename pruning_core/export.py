@@ -6,8 +6,6 @@ seconds to read): deflate 1,723,637, 1.28, 0.03; bzip2 1,444,573, 0.33, 0.19; lz
 5.67, 0.12. HDF5's own shuffle and gzip filters: 2,538,853.
 """
 
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import json

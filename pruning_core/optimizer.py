@@ -3,6 +3,9 @@
 See docs/decisions/0001 for why it is an optimizer.
 """
 
+# What is inherited from Keras has no type.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -161,4 +164,5 @@ class PruningOptimizer(keras.optimizers.Optimizer):
 
 def _zero_where_pruned(variable: keras.Variable, mask: keras.Variable) -> None:
     # Not a product: 0 * -1 is -0.0, and 0 * inf is NaN.
-    variable.assign(ops.where(mask, variable, ops.zeros((), dtype=variable.dtype)))
+    values, keep = ops.convert_to_tensor(variable), ops.convert_to_tensor(mask)
+    variable.assign(ops.where(keep, values, ops.zeros_like(values)))

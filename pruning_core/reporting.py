@@ -1,8 +1,5 @@
 """The sparsity report: zeros counted tensor by tensor, on any Keras model."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 import math

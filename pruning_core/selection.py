@@ -5,9 +5,6 @@ layer nobody has heard of is skipped with its reason; it may say for itself whic
 weights can be pruned, by an attribute ``prunable_weights`` that holds their names.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator

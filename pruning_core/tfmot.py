@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from pruning_core.errors import PruningConfigError
 from pruning_core.schedule import Constant, PolynomialDecay, Schedule
@@ -40,19 +40,21 @@ def schedule_from_tfmot(config: Mapping[str, Any]) -> Schedule:
         message = f"config must be the settings of the schedule. Received: {settings!r}"
         raise PruningConfigError(message, field="config")
     required, optional, convert = _KNOWN[class_name]
-    _require_fields(settings, required, optional)
-    return convert(settings)
+    known = cast("Mapping[str, Any]", settings)
+    _require_fields(known, required, optional)
+    return convert(known)
 
 
 def _require_fields(
     settings: Mapping[str, Any], required: frozenset[str], optional: frozenset[str]
 ) -> None:
     for name in sorted(required - set(settings)):
-        message = f"config/{name} must be given"
-        raise PruningConfigError(f"{message}. Received: {sorted(settings)}", field=f"config/{name}")
+        message = f"config must hold {name}. Received: {sorted(settings)}"
+        raise PruningConfigError(message, field=f"config/{name}")
     for name in sorted(set(settings) - required - optional):
-        message = f"config must hold only {', '.join(sorted(required | optional))}"
-        raise PruningConfigError(f"{message}. Received: {name}", field=f"config/{name}")
+        allowed = ", ".join(sorted(required | optional))
+        message = f"config must hold only {allowed}. Received: {name}"
+        raise PruningConfigError(message, field=f"config/{name}")
     for name, value in settings.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             message = f"config/{name} must be a number. Received: {value!r}"

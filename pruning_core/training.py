@@ -1,8 +1,5 @@
 """Pruning a model: at once, or while it is fine-tuned."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -10,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras.optimizers import Optimizer
 
 from pruning_core.callback import MaskUpdates, Scheduled, update_masks
 from pruning_core.compilation import Compilation
@@ -50,7 +46,7 @@ class Pruning:
         config: PruningConfig,
         total_steps: int,
         *,
-        optimizer: Optimizer | str | None = None,
+        optimizer: keras.optimizers.Optimizer | str | None = None,
         loss: Any = None,
         metrics: Any = None,
     ) -> None:
@@ -129,7 +125,7 @@ def prune(  # noqa: PLR0913 - the arguments of fit and compile, as a user of Ker
     batch_size: int = 128,
     validation_data: Any = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    optimizer: Optimizer | str | None = None,
+    optimizer: keras.optimizers.Optimizer | str | None = None,
     loss: Any = None,
     metrics: Any = None,
     verbose: str | int = "auto",

@@ -147,13 +147,15 @@ def test_validation_data_is_measured():
 
 
 def test_data_that_is_no_array_is_refused():
-    with pytest.raises(pc.PruningConfigError, match="x must be an array.* Received: generator"):
+    with pytest.raises(pc.PruningConfigError, match=r"x must be an array.* Received: generator"):
         pc.prune(classifier(), (batch for batch in [X]))
 
 
 def test_a_seed_decides_everything():
     def weights():
-        return pc.prune(classifier(), X, Y, config=HALF, batch_size=8, verbose=0).model.get_weights()
+        return pc.prune(
+            classifier(), X, Y, config=HALF, batch_size=8, verbose=0
+        ).model.get_weights()
 
     for one, other in zip(weights(), weights(), strict=True):
         np.testing.assert_array_equal(one, other)

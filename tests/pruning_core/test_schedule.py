@@ -75,9 +75,7 @@ def test_the_cubic_schedule_has_the_worked_values(step, sparsity):
     [(1, 0.5), (2, 0.65), (3, 0.725)],
 )
 def test_the_power_bends_the_curve(power, halfway):
-    schedule = PolynomialDecay(
-        initial_sparsity=0.2, final_sparsity=0.8, end_step=10, power=power
-    )
+    schedule = PolynomialDecay(initial_sparsity=0.2, final_sparsity=0.8, end_step=10, power=power)
 
     assert schedule.sparsity_at(5) == pytest.approx(halfway)
 
@@ -91,9 +89,7 @@ def test_initial_sparsity_is_a_jump_at_the_first_update():
 
 
 def test_a_range_of_no_steps_is_a_jump_to_the_final_sparsity():
-    schedule = PolynomialDecay(
-        initial_sparsity=0.5, final_sparsity=0.8, begin_step=7, end_step=7
-    )
+    schedule = PolynomialDecay(initial_sparsity=0.5, final_sparsity=0.8, begin_step=7, end_step=7)
 
     assert [schedule.sparsity_at(step) for step in (6, 7, 8)] == [0.0, 0.8, 0.8]
     assert updates(schedule, 10) == [7]
@@ -121,9 +117,7 @@ def test_a_range_of_no_steps_is_a_jump_to_the_final_sparsity():
             Constant(begin_step=2, end_step=11, frequency=4), [2, 6, 10, 11], id="constant"
         ),
         pytest.param(OneShot(begin_step=5), [5], id="one shot"),
-        pytest.param(
-            Iterative(rounds=3, begin_step=2, end_step=12), [2, 6, 9, 12], id="iterative"
-        ),
+        pytest.param(Iterative(rounds=3, begin_step=2, end_step=12), [2, 6, 9, 12], id="iterative"),
     ],
 )
 def test_updates_fall_on(schedule, expected):

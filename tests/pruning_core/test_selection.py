@@ -218,11 +218,11 @@ def test_a_rule_for_a_nested_model_holds_for_everything_inside():
 
 def test_a_rule_that_matches_no_layer_is_refused_by_its_place():
     model = sequential(layers.Dense(2, name="a"), layers.Dense(2, name="predictions"))
-    config = PruningConfig(
-        layers=(LayerRule(match="a"), LayerRule(match="prediction", skip=True))
-    )
+    config = PruningConfig(layers=(LayerRule(match="a"), LayerRule(match="prediction", skip=True)))
 
-    with pytest.raises(PruningConfigError, match="Received: 'prediction'; the closest.* predictions") as caught:
+    with pytest.raises(
+        PruningConfigError, match=r"Received: 'prediction'; the closest.* predictions"
+    ) as caught:
         select(model, config)
 
     assert caught.value.field == "layers/1/match"

@@ -49,9 +49,7 @@ def test_an_end_of_minus_one_is_for_ever_in_constant_sparsity():
 
 
 def test_what_the_config_leaves_out_has_the_toolkits_default():
-    config = {
-        key: value for key, value in POLYNOMIAL.items() if key not in {"power", "frequency"}
-    }
+    config = {key: value for key, value in POLYNOMIAL.items() if key not in {"power", "frequency"}}
 
     schedule = schedule_from_tfmot({"class_name": "PolynomialDecay", "config": config})
 
@@ -89,8 +87,16 @@ def test_what_has_no_equivalent_is_refused_by_name(config, field):
 # pruning_schedule_test: sparsity of polynomial decay from 0.2 to 0.8 over steps 100 to 110.
 @pytest.mark.parametrize(
     ("power", "step", "sparsity"),
-    [(1, 100, 0.2), (1, 102, 0.32), (1, 105, 0.5), (1, 110, 0.8)]
-    + [(3, 100, 0.2), (3, 102, 0.4928), (3, 105, 0.725), (3, 110, 0.8)],
+    [
+        (1, 100, 0.2),
+        (1, 102, 0.32),
+        (1, 105, 0.5),
+        (1, 110, 0.8),
+        (3, 100, 0.2),
+        (3, 102, 0.4928),
+        (3, 105, 0.725),
+        (3, 110, 0.8),
+    ],
 )
 def test_sparsities_are_the_toolkits(power, step, sparsity):
     schedule = schedule_from_tfmot(decay(power=power))

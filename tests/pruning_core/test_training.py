@@ -118,9 +118,7 @@ def momentum():
             id="moving average",
         ),
         pytest.param(
-            lambda: dense_model(
-                keras.optimizers.SGD(0.1, use_ema=True, ema_overwrite_frequency=2)
-            ),
+            lambda: dense_model(keras.optimizers.SGD(0.1, use_ema=True, ema_overwrite_frequency=2)),
             id="moving average written back",
         ),
         pytest.param(
@@ -154,12 +152,13 @@ def test_pruned_weights_are_zero_after_every_batch(make_model):
 
 def test_kept_weights_are_trained():
     pruning = Pruning(dense_model(), CUBIC, total_steps=STEPS)
-    before = weights_of(pruning.model)
+    *_, kernel_before, bias_before = weights_of(pruning.model)
 
     fit(pruning)
 
-    for old, new in zip(before, weights_of(pruning.model), strict=True):
-        assert (old != new).all(), "zero or moved"
+    *_, kernel, bias = weights_of(pruning.model)
+    assert (bias != bias_before).all()
+    assert np.count_nonzero((kernel != 0) & (kernel != kernel_before)) == 4
 
 
 def test_each_update_prunes_the_smallest_weights_of_that_moment():
@@ -372,9 +371,7 @@ def test_a_model_checkpoint_in_mid_epoch_is_sparse_and_loads_whole(tmp_path):
     assert zeros_of(loaded) == [round(48 * CUBIC.schedule.sparsity_at(4)), 12]
 
 
-@pytest.mark.parametrize(
-    "run", [lambda pruning: fit(pruning), lambda pruning: pruning.finish()], ids=["fit", "at once"]
-)
+@pytest.mark.parametrize("run", [fit, Pruning.finish], ids=["fit", "at once"])
 def test_the_given_model_is_not_touched(run):
     model = dense_model("adam")
     before, optimizer = weights_of(model), model.optimizer
@@ -394,7 +391,7 @@ def test_the_given_model_is_not_touched(run):
 
 def test_the_copy_is_compiled_as_the_model_was():
     def error(y, predicted):
-        return keras.ops.mean(keras.ops.abs(y - predicted))
+        return keras.ops.mean(keras.ops.abs(y - predicted), axis=-1)
 
     accuracy = keras.metrics.MeanSquaredError(name="mine")
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.1, 10), beta_1=0.8)
@@ -441,9 +438,7 @@ def test_optimizer_loss_and_metrics_may_be_given_instead():
     model = dense_model()
     model.compile("sgd", "mse", metrics=["mae"])
 
-    pruning = Pruning(
-        model, CUBIC, STEPS, optimizer=momentum(), loss="mae", metrics=["mse"]
-    )
+    pruning = Pruning(model, CUBIC, STEPS, optimizer=momentum(), loss="mae", metrics=["mse"])
 
     assert set(fit(pruning).history) == {"loss", "mse"}
     assert pruning.model.loss == "mae"
@@ -473,6 +468,7 @@ def test_the_planned_sparsity_is_the_one_that_is_seen(step):
     pruning = Pruning(dense_model(), CUBIC, total_steps=STEPS)
 
     pruning._optimizer.steps_done = lambda: step
+    pruning.callback.set_model(pruning.model)
     pruning.callback.on_epoch_begin(0)
 
     assert pruning.sparsity_at(step) == pruning.report().sparsity
