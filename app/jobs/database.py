@@ -24,15 +24,21 @@ _WRITES = "espalier_writes"
 
 
 def create_engine(url: str) -> Engine:
-    """Return the engine for ``url``; for SQLite, the file's folder is made.
+    """Return the engine for a file of SQLite, whose folder is made if missing.
 
-    Many processes may use one SQLite file at once: readers never wait, writers wait for one
-    another for up to 30 s.
+    Many processes may use the file at once: readers never wait, writers wait for one another for
+    up to 30 s.
+
+    Raises:
+        ValueError: ``url`` names another database, or no file.
     """
-    if make_url(url).get_backend_name() != "sqlite":
-        return sqlalchemy.create_engine(url, pool_pre_ping=True)
-    Path(make_url(url).database or "").parent.mkdir(parents=True, exist_ok=True)
-    engine = sqlalchemy.create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+    parts = make_url(url)
+    if parts.get_backend_name() != "sqlite" or not parts.database:
+        given = parts.render_as_string(hide_password=True)
+        message = f"the database URL must begin with sqlite:/// and name a file. Received: {given}"
+        raise ValueError(message)
+    Path(parts.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sqlalchemy.create_engine(parts, connect_args={"timeout": _BUSY_SECONDS})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -88,12 +94,8 @@ def reading(engine: Engine) -> Generator[Connection]:
 
 def database_time(connection: Connection) -> datetime:
     """Return the database's clock, in UTC: the one that all processes share."""
-    if connection.dialect.name == "sqlite":
-        text = connection.scalar(select(func.strftime("%Y-%m-%d %H:%M:%f", "now")))
-        return datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
-    now = connection.scalar(select(func.clock_timestamp()))
-    assert isinstance(now, datetime)
-    return now.astimezone(UTC)
+    text = connection.scalar(select(func.strftime("%Y-%m-%d %H:%M:%f", "now")))
+    return datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
 
 
 @contextmanager

@@ -198,11 +198,12 @@ class TestEnding:
         assert store.artifacts(job.id) == [artifact(claim)]
         assert store.artifact(job.id, "model.keras") == artifact(claim)
 
-    def test_a_file_that_a_job_has_not_is_not_found(self, store, caller):
-        job = caller.submit()
+    def test_a_file_that_a_job_has_not_is_not_found(self, store, caller, result, artifact):
+        claim = caller.claimed()
+        store.succeed(claim, result, [artifact(claim)])
 
-        with pytest.raises(ArtifactNotFoundError, match=r"has no artifact 'model\.keras'"):
-            store.artifact(job.id, "model.keras")
+        with pytest.raises(ArtifactNotFoundError, match=r"has no artifact 'model\.onnx'"):
+            store.artifact(claim.job.id, "model.onnx")
 
     def test_a_failed_job_says_why_and_where(self, store, caller):
         claim = caller.claimed()

@@ -144,10 +144,13 @@ def test_a_time_without_a_zone_is_never_stored(engine):
         UtcDateTime().process_bind_param(datetime(2026, 11, 22), engine.dialect)  # noqa: DTZ001
 
 
-def test_other_databases_are_opened_as_they_are(monkeypatch):
-    opened = []
-    monkeypatch.setattr(database.sqlalchemy, "create_engine", lambda *a, **k: opened.append((a, k)))
-
-    create_engine("postgresql+psycopg://localhost/espalier")
-
-    assert opened == [(("postgresql+psycopg://localhost/espalier",), {"pool_pre_ping": True})]
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:secret@localhost/db", r"postgresql://me:\*\*\*@localhost/db"),
+        ("sqlite://", "sqlite://"),
+    ],
+)
+def test_what_is_no_file_of_sqlite_is_refused_and_no_password_shown(url, shown):
+    with pytest.raises(ValueError, match=f"must begin with sqlite:/// .* Received: {shown}$"):
+        create_engine(url)

@@ -204,6 +204,12 @@ class TestRefused:
                 id="granularity of a later day",
             ),
             pytest.param(
+                {"granularity": {}},
+                "/granularity/kind",
+                'kind must be "unstructured", the only one available. Received: nothing',
+                id="no granularity",
+            ),
+            pytest.param(
                 {"allocation": {"kind": "global"}},
                 "/allocation/kind",
                 'kind must be "uniform", the only one available. Received: "global"',
