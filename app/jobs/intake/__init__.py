@@ -21,6 +21,7 @@ weights_only         it holds weights without an architecture
 bad_config           the architecture is no readable Keras configuration
 lambda_layer         a layer, or a function in it, is Python code
 unknown_class        a class or a function in it is not one of Keras' own modelling classes
+no_weights           none of its layers has weights
 quantized_model      its weights are quantised already: they cannot be fine-tuned
 keras2_only          Keras 3 does not read it, or not as Keras 2 meant it
 layer_name           two layers share a name, or a name is one that training cannot use

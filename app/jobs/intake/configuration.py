@@ -60,7 +60,10 @@ def require_known_classes(config: JsonObject, *, modules: bool) -> None:
             if "class_name" in value:
                 layer = _layer_of(value) or layer
                 _require_known(value, layer, modules=modules)
-            stack.extend((child, layer) for child in value.values())
+            # What a model was compiled with belongs to no layer.
+            stack.extend(
+                (child, "" if key == "compile_config" else layer) for key, child in value.items()
+            )
         elif isinstance(value, list):
             stack.extend((child, layer) for child in value)
 
@@ -190,8 +193,11 @@ def _whole_numbers(value: Json) -> Iterator[int]:
 
 
 def _is_quantized(config: Json) -> bool:
-    dtype = config.get("dtype") if isinstance(config, dict) else None
-    return isinstance(dtype, str) and "_from_" in dtype
+    if not isinstance(config, dict):
+        return False
+    dtype = config.get("dtype")
+    has_quantized_dtype = isinstance(dtype, str) and "_from_" in dtype
+    return has_quantized_dtype or config.get("quantization_config") is not None
 
 
 def _lambda(layer: str) -> RefusedFileError:

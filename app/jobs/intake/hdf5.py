@@ -28,6 +28,8 @@ _ATTRIBUTES = (
     "layer_names",
     "weight_names",
 )
+#: Of an HDF5 file without any content.
+_SMALLEST_BYTES = 800
 _MAX_OBJECTS = 200_000
 _MAX_DEPTH = 64
 _MAX_RANK = 16
@@ -93,6 +95,8 @@ def read_contents(path: Path, *, must_be_finite: Callable[[str], bool]) -> Conte
         RefusedFileError: ``truncated``, ``damaged``, ``unsafe_storage``, ``too_large`` or
             ``not_finite``.
     """
+    if path.stat().st_size < _SMALLEST_BYTES:
+        raise _truncated()
     try:
         with h5py.File(path, "r") as file:
             return _Walk(must_be_finite).over(file)
@@ -102,15 +106,19 @@ def read_contents(path: Path, *, must_be_finite: Callable[[str], bool]) -> Conte
 
 def _unreadable(error: Exception) -> RefusedFileError:
     if "truncated file" in str(error):
-        return RefusedFileError(
-            "truncated",
-            "The HDF5 file ends before its content does.",
-            hint="The upload or the file was cut short: upload it again.",
-        )
+        return _truncated()
     return RefusedFileError(
         "damaged",
         "The HDF5 file contradicts its own format.",
         hint="The file was changed or cut on its way: save it again and upload it again.",
+    )
+
+
+def _truncated() -> RefusedFileError:
+    return RefusedFileError(
+        "truncated",
+        "The HDF5 file ends before its content does.",
+        hint="The upload or the file was cut short: upload it again.",
     )
 
 

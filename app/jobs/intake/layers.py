@@ -80,10 +80,9 @@ def bad_config(*, fault: str) -> RefusedFileError:
 
 
 class _Builder:
-    """Builds one tree; it remembers which shared layers it has met."""
+    """Builds one tree, and counts its layers."""
 
     def __init__(self) -> None:
-        self._shared: set[int] = set()
         self._count = 0
 
     def root(self, entry: JsonObject) -> Layer:
@@ -100,8 +99,6 @@ class _Builder:
                 hint="Check how the model is built; if it is right, split it.",
             )
         path = _joined(parent, name or _name_of(config, class_name))
-        if self._was_met(entry):
-            return Layer(path, class_name, config, store, (), ())
         return Layer(
             path,
             class_name,
@@ -110,16 +107,6 @@ class _Builder:
             own_weights(class_name, config),
             self._inside(class_name, config, path, store),
         )
-
-    def _was_met(self, entry: Json) -> bool:
-        """Whether a layer was stored before, under another parent that shares it."""
-        shared = entry.get("shared_object_id") if isinstance(entry, dict) else None
-        if not isinstance(shared, int):
-            return False
-        if shared in self._shared:
-            return True
-        self._shared.add(shared)
-        return False
 
     def _inside(
         self, class_name: str, config: JsonObject, path: str, store: str
@@ -167,10 +154,8 @@ class _Builder:
         )
 
     def _projections(self, config: JsonObject, path: str, store: str) -> tuple[Layer, ...]:
-        inner: JsonObject = {
-            "bias_axes": "" if config.get("use_bias", True) else None,
-            "trainable": config.get("trainable", True),
-        }
+        # As Keras reads the file, freezing the whole does not freeze these.
+        inner: JsonObject = {"bias_axes": "" if config.get("use_bias", True) else None}
         entry: JsonObject = {"class_name": "EinsumDense", "config": inner}
         return tuple(
             self._layer(entry, path, _joined(store, group), name=name)

@@ -185,7 +185,11 @@ def _summary(  # noqa: PLR0913
 ) -> ModelSummary:
     _require_read_alike_by_keras_3(root, keras_version)
     if not weights:
-        raise bad_config(fault="has no layer with weights: there is nothing to prune")
+        raise RefusedFileError(
+            "no_weights",
+            "The model has no weights: there is nothing to prune.",
+            hint="Upload a model with dense, convolutional, recurrent or embedding layers.",
+        )
     return ModelSummary(
         format=file_format,
         keras_version=keras_version,
