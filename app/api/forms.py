@@ -26,7 +26,7 @@ from app.api.errors import (
     MalformedRequestError,
     UnsupportedContentTypeError,
 )
-from app.jobs.errors import FieldError, TooLargeError
+from app.jobs.errors import BackendUnavailableError, FieldError, TooLargeError
 
 #: Room for boundaries, part headers and the text parts of a form.
 FORM_OVERHEAD_BYTES = 2**20
@@ -85,6 +85,7 @@ async def receive_form(
         InvalidRequestError: a part is unknown, comes twice, or is no file where one is due.
         MalformedRequestError: the body is no form, or breaks off.
         UnsupportedContentTypeError: the request does not call itself a form.
+        BackendUnavailableError: the disk is full, or fails.
     """
     boundary = _boundary(request)
     _refuse_length(request, limits.max_bytes)
@@ -97,6 +98,9 @@ async def receive_form(
         except ClientDisconnect as error:
             message = "the client went away before the form was complete"
             raise MalformedRequestError(message) from error
+        except OSError as error:
+            message = f"the folder for uploads cannot be written to: {error}"
+            raise BackendUnavailableError(message) from error
         yield files
 
 

@@ -67,9 +67,7 @@ MEMBERS = {"type", "title", "status", "detail", "code"}
         ),
     ],
 )
-def test_every_refusal_is_problem_json(  # noqa: PLR0917 - a table with five columns
-    client, method, path, options, status, code
-):
+def test_every_refusal_is_problem_json(client, method, path, options, status, code):
     answer = client.request(method, path, **options)
 
     problem = answer.json()

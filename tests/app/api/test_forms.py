@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import resource
 
 import pytest
 from starlette.requests import Request
@@ -12,7 +13,7 @@ from app.api.errors import (
     UnsupportedContentTypeError,
 )
 from app.api.forms import FormLimits, display_name, receive_form
-from app.jobs.errors import TooLargeError
+from app.jobs.errors import BackendUnavailableError, TooLargeError
 
 BOUNDARY = "b0undary"
 KIND = f"multipart/form-data; boundary={BOUNDARY}"
@@ -175,6 +176,23 @@ def test_a_form_that_breaks_off_is_refused(tmp_path, chunks):
 def test_a_client_that_goes_away_leaves_no_file_behind(tmp_path):
     with pytest.raises(MalformedRequestError, match="went away"):
         receive(tmp_path, part("model", b"content", filename="m"), hangs_up=True)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def full_disk():
+    """Lets no file of this process grow beyond 500 bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_is_no_fault_of_the_caller(tmp_path):
+    with pytest.raises(BackendUnavailableError, match="cannot be written to"):
+        receive(tmp_path, part("model", bytes(1000), filename="m"), END)
 
     assert list(tmp_path.iterdir()) == []
 
