@@ -30,12 +30,14 @@ class _Message(BaseModel):
 
 
 class PruneOrder(_Message):
-    """Fine-tune and prune the model, and export it below ``folder``."""
+    """Fine-tune and prune the model, and export it."""
 
     kind: Literal["prune"] = "prune"
-    folder: Path  #: The attempt's own; everything that is written lies below it.
+    folder: Path  #: The attempt's own: all other paths lie below it.
     model: Path  #: The uploaded file, its suffix saying which kind it is.
     dataset: Path | None
+    artifact: Path  #: Where the exported file goes.
+    reference: Path  #: Where the pruned model's answers go, for the order ``verify``.
     spec: JobSpec
     total_steps: int  #: As planned; 0 without a dataset.
 
@@ -62,8 +64,6 @@ class Pruned(_Message):
     """The order ``prune`` is carried out; this is what the files have to be held against."""
 
     kind: Literal["pruned"] = "pruned"
-    artifact: Path
-    reference: Path  #: Inputs, and the outputs of the pruned model in memory for them.
     tensors: tuple[PrunedTensor, ...]
     objective: Objective | None  #: ``None`` when the job has no held-out data.
     baseline: Metrics | None
@@ -74,8 +74,10 @@ class VerifyOrder(_Message):
     """Open the file that will be downloaded, hold it against the pruned model, and measure it."""
 
     kind: Literal["verify"] = "verify"
-    folder: Path  #: As in ``PruneOrder``.
+    folder: Path  #: As in ``PruneOrder``, like the paths that follow.
     dataset: Path | None
+    artifact: Path
+    reference: Path
     spec: JobSpec
     pruned: Pruned
 

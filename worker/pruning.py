@@ -43,8 +43,6 @@ from worker.objective import Choice, choose_objective
 from worker.progress import ProgressReports
 from worker.reference import answers, made_up_inputs, reference_inputs, write_reference
 
-ARTIFACT_NAME = "model.keras"
-
 
 @dataclass(frozen=True)
 class _Measured:
@@ -231,14 +229,9 @@ def _export(
     measured: _Measured | None,
 ) -> Pruned:
     stripped = pruning.strip()
-    artifact = order.folder / "artifacts" / ARTIFACT_NAME
-    artifact.parent.mkdir(parents=True)
-    pruning_core.save(stripped, artifact)
-    reference = order.folder / "reference.npz"
-    write_reference(reference, inputs, answers(stripped, feeder, inputs))
+    pruning_core.save(stripped, order.artifact)
+    write_reference(order.reference, inputs, answers(stripped, feeder, inputs))
     return Pruned(
-        artifact=artifact,
-        reference=reference,
         tensors=_tensors(stripped, pruning),
         objective=measured and measured.objective,
         baseline=measured and measured.baseline,

@@ -48,15 +48,14 @@ def verify(order: VerifyOrder, report: Callable[[Update], None]) -> Verified:
         RefusedError: the file is not the model that was pruned, or not as sparse as asked.
     """
     report(StageBegun(stage=Stage.VERIFYING))
-    path = order.pruned.artifact
-    model = _open(path)
+    model = _open(order.artifact)
     feeder = Feeder.of(model, order.spec.preprocessing, batch_size=order.spec.training.batch_size)
-    inputs, expected = read_reference(order.pruned.reference)
+    inputs, expected = read_reference(order.reference)
     error = _require_same_answers(expected, answers(model, feeder, inputs))
     layers = _require_planned_zeros(model, order.pruned.tensors)
     tensors = order.pruned.tensors
     pruned = [tensor for tensor in tensors if tensor.planned_zeros is not None]
-    content_sha256, gzip_bytes = _weigh(path)
+    content_sha256, gzip_bytes = _weigh(order.artifact)
     return Verified(
         sparsity=_zeros(pruned) / _size(pruned),
         parameters=ParameterCounts(
@@ -64,9 +63,9 @@ def verify(order: VerifyOrder, report: Callable[[Update], None]) -> Verified:
         ),
         layers=layers,
         artifact=ArtifactResult(
-            name=path.name,
+            name=order.artifact.name,
             format="keras",
-            bytes=path.stat().st_size,
+            bytes=order.artifact.stat().st_size,
             compressed_bytes=gzip_bytes,
             sha256=content_sha256,
             verified=True,

@@ -1,0 +1,112 @@
+"""The worker: ``python -m worker.main``. It waits for the doorbell, and supervises one runner.
+
+TensorFlow is not imported here, nor in anything that is imported here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+from datetime import timedelta
+
+from celery import Celery
+from celery.signals import worker_shutting_down
+
+from app.jobs.artifacts import ArtifactStore
+from app.jobs.database import create_engine, migrate
+from app.jobs.queue import BROKER_TRANSPORT_OPTIONS, PRUNE_QUEUE, Doorbell
+from app.jobs.store import Store
+from app.settings import Settings
+from worker import tasks
+from worker.reaper import Reaper
+from worker.runners import RunnerPool
+from worker.supervisor import Bounds, Supervisor
+
+_SOFT_SHUTDOWN_SECONDS = 10.0
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT, and return the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    settings = Settings()
+    migrate(settings.resolved_database_url)
+    store = Store(create_engine(settings.resolved_database_url), max_attempts=settings.max_attempts)
+    work = settings.data_dir.absolute() / "work"
+    runners = RunnerPool(work)
+    stopping = threading.Event()
+    supervisor = Supervisor(
+        store,
+        ArtifactStore(settings.resolved_artifact_url),
+        runners,
+        name=_name(),
+        folder=work,
+        bounds=_bounds(settings),
+        stopping=stopping,
+    )
+    reaper = Reaper(
+        store,
+        Doorbell(settings.redis_url),
+        runners,
+        every=timedelta(seconds=settings.reap_seconds),
+    )
+    celery = _celery(settings.redis_url)
+    tasks.install(celery, supervisor.attend)
+
+    # The running job is handed back first: Celery then waits for its task, which is over soon.
+    worker_shutting_down.connect(lambda **_: stopping.set(), weak=False)
+    runners.refill()
+    reaper.start()
+    try:
+        return _serve(celery)
+    finally:
+        stopping.set()
+        reaper.close()
+        runners.close()
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(
+        lease=timedelta(seconds=settings.lease_seconds),
+        silence=timedelta(seconds=settings.silence_seconds),
+        attempt=timedelta(seconds=settings.job_timeout_seconds),
+    )
+
+
+def _celery(redis_url: str) -> Celery:
+    celery = Celery("espalier", broker=redis_url, set_as_current=True)
+    celery.conf.update(
+        task_default_queue=PRUNE_QUEUE,
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        # A message is taken only by a worker that is free. Time limits are the supervisor's.
+        task_acks_late=True,
+        worker_prefetch_multiplier=1,
+        worker_pool="threads",
+        worker_concurrency=1,
+        worker_soft_shutdown_timeout=_SOFT_SHUTDOWN_SECONDS,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options=BROKER_TRANSPORT_OPTIONS,
+    )
+    return celery
+
+
+def _serve(celery: Celery) -> int:
+    worker = celery.Worker(
+        hostname=_name(), without_gossip=True, without_mingle=True, without_heartbeat=True
+    )
+    worker.start()
+    return worker.exitcode or 0
+
+
+def _name() -> str:
+    return f"{os.getpid()}@{socket.gethostname()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""What nobody else looks after: jobs that no worker was woken for, and a spare that has died."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import timedelta
+
+from app.jobs.errors import BackendUnavailableError
+from app.jobs.queue import Doorbell
+from app.jobs.store import Store
+from worker.runners import RunnerPool
+
+logger = logging.getLogger(__name__)
+
+#: A wake-up that nobody answered for this long was lost, or everybody is busy.
+_UNRUNG_FOR = timedelta(minutes=1)
+
+
+class Reaper:
+    """Looks, every few seconds, in a thread of its own, until it is closed.
+
+    Args:
+        store: Knows which jobs are due.
+        doorbell: Is rung for them.
+        runners: Whose spare is looked after.
+        every: How often.
+    """
+
+    def __init__(
+        self, store: Store, doorbell: Doorbell, runners: RunnerPool, *, every: timedelta
+    ) -> None:
+        self._store = store
+        self._doorbell = doorbell
+        self._runners = runners
+        self._every = every
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._look_until_closed, name="reaper", daemon=True)
+
+    def start(self) -> None:
+        """Look for the first time, and then again and again."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop looking; returns when the thread has ended."""
+        self._closing.set()
+        self._thread.join()
+
+    def look(self) -> None:
+        """Ring for every job that is due, and replace the spare if it died.
+
+        Raises:
+            BackendUnavailableError: database or broker cannot be reached.
+        """
+        self._runners.mend()
+        for job_id in self._store.due(unrung_for=_UNRUNG_FOR):
+            self._doorbell.ring(job_id)
+            self._store.rang(job_id)
+
+    def _look_until_closed(self) -> None:
+        while True:
+            try:
+                self.look()
+            except BackendUnavailableError as error:
+                logger.warning("the reaper could not look: %s", error)
+            if self._closing.wait(self._every.total_seconds()):
+                return

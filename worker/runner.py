@@ -1,0 +1,117 @@
+"""The process that handles one uploaded model: ``python -m worker.runner``.
+
+It imports TensorFlow and Keras, says ``ready``, takes exactly one order from its stdin, reports on
+what was its stdout, and ends. It has no credentials and talks to nobody else.
+"""
+
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import BinaryIO
+
+from worker.errors import RefusedError
+from worker.messages import (
+    MAX_LINE_BYTES,
+    Order,
+    Outcome,
+    PruneOrder,
+    Ready,
+    Refused,
+    Report,
+    Update,
+    VerifyOrder,
+    line_of,
+    order_of,
+)
+
+_PR_SET_PDEATHSIG = 1
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
+
+
+def main() -> int:
+    """Become ready, carry out one order, and return the exit status."""
+    _die_with_the_supervisor()
+    reports = _take_stdout()
+
+    def report(message: Report) -> None:
+        reports.write(line_of(message))
+        reports.flush()
+
+    _warm_up()
+    report(Ready())
+    line = sys.stdin.buffer.readline(MAX_LINE_BYTES)
+    if not line:
+        return 0
+    order = order_of(line)
+    threading.Thread(target=_end_when_orphaned, name="orphan", daemon=True).start()
+    # CONFINEMENT is entered here, to `order.folder`: everything is imported, and no byte that a
+    # stranger uploaded has been read.
+    report(_answer(order, report))
+    return 0
+
+
+def _die_with_the_supervisor() -> None:
+    """Have the kernel end this process with the thread that started it, however that ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _end_when_orphaned() -> None:
+    """End this process when the supervisor's end of stdin closes: it does on any platform."""
+    while os.read(_STDIN, 1):
+        pass
+    os._exit(1)
+
+
+def _take_stdout() -> BinaryIO:
+    """Return what was stdout; what libraries print goes to stderr from now on."""
+    reports = os.fdopen(os.dup(_STDOUT), "wb")
+    os.dup2(_STDERR, _STDOUT)
+    return reports
+
+
+def _warm_up() -> None:
+    """Import and run what every job needs, so that no job waits for it."""
+    import keras  # noqa: PLC0415  (after stdout was taken: TensorFlow prints)
+    import numpy as np  # noqa: PLC0415
+
+    import worker.verifying  # noqa: F401, PLC0415  (all that both orders share)
+
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3)])
+    model.compile("adam", "mse", jit_compile=False)
+    batch = np.zeros((2, 8, 8, 1), np.float32)
+    answers = np.zeros((2, 6, 6, 2), np.float32)
+    model.fit(batch, answers, verbose=0)
+    model.evaluate(batch, answers, verbose=0)
+    keras.backend.clear_session()
+
+
+def _answer(order: Order, report: Callable[[Update], None]) -> Outcome | Refused:
+    try:
+        return _carry_out(order, report)
+    except RefusedError as error:
+        return Refused(failure=error.failure)
+
+
+def _carry_out(order: Order, report: Callable[[Update], None]) -> Outcome:
+    match order:
+        case PruneOrder():
+            # Not earlier: who verifies has to do without what it imports.
+            from worker.pruning import prune  # noqa: PLC0415
+
+            return prune(order, report)
+        case VerifyOrder():
+            from worker.verifying import verify  # noqa: PLC0415
+
+            return verify(order, report)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,249 @@
+"""Runner processes, seen from the worker: started ahead of need, spoken to, ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from pydantic import ValidationError
+
+from worker.errors import RunnerDiedError
+from worker.messages import MAX_LINE_BYTES, Order, Ready, Report, line_of, report_of
+
+logger = logging.getLogger(__name__)
+
+_COMMAND = (sys.executable, "-P", "-m", "worker.runner")
+_ROOT = Path(__file__).parent.parent
+#: What a runner may know of the worker's environment: where programs and devices are.
+_KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
+_EXIT_SECONDS = 10.0
+_CHUNK_BYTES = 1 << 16
+_LOGGED_CHARACTERS = 4000
+
+
+class Runner:
+    """One runner process, from its start to its end.
+
+    It must be started by a thread that lives as long as the worker: the kernel ends the runner
+    when that thread is gone.
+
+    Args:
+        folder: Where it gets a folder of its own: working directory, home, place of its log and
+            of temporary files. It goes when the runner ends.
+        command: What to start.
+    """
+
+    def __init__(self, folder: Path, *, command: Sequence[str] = _COMMAND) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._home = Path(tempfile.mkdtemp(prefix="runner-", dir=folder))
+        self._is_ready = False
+        self._received = bytearray()
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=self._home,
+                env=_environment(self._home),
+                # A Ctrl-C is for the worker, which then decides about its runners.
+                start_new_session=True,
+                bufsize=0,
+            )
+        assert self._process.stdin is not None, "it is a pipe"
+        assert self._process.stdout is not None, "it is a pipe"
+        self._orders = self._process.stdin
+        self._reports = self._process.stdout
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._reports, selectors.EVENT_READ)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    @property
+    def pid(self) -> int:
+        """Id of the process."""
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process is still there."""
+        return self._process.poll() is None
+
+    def give(self, order: Order) -> None:
+        """Hand over the one order.
+
+        Raises:
+            RunnerDiedError: there is nobody to take it.
+        """
+        try:
+            self._orders.write(line_of(order))
+        except BrokenPipeError as error:
+            raise self._death() from error
+
+    def receive(self, *, timeout_seconds: float) -> Report | None:
+        """Return the next report, or ``None`` when there is none in time.
+
+        Raises:
+            RunnerDiedError: there will be none any more.
+        """
+        line = self._next_line(time.monotonic() + timeout_seconds)
+        if line is None:
+            return None
+        try:
+            report = report_of(line)
+        except ValidationError as error:
+            message = "The process that prunes the model said something that is no report."
+            raise RunnerDiedError(message) from error
+        self._is_ready = self._is_ready or isinstance(report, Ready)
+        return report
+
+    def end(self) -> None:
+        """Kill the process, whatever it is doing, and remove its folder."""
+        _kill_group(self.pid)
+        self._process.wait()
+        self._selector.close()
+        self._orders.close()
+        self._reports.close()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    @property
+    def _log(self) -> Path:
+        return self._home / "log"
+
+    def _next_line(self, deadline: float) -> bytes | None:
+        while (end := self._received.find(b"\n")) < 0:
+            if len(self._received) > MAX_LINE_BYTES:
+                message = "The process that prunes the model reported without end."
+                raise RunnerDiedError(message)
+            if not self._selector.select(max(0.0, deadline - time.monotonic())):
+                return None
+            chunk = self._reports.read(_CHUNK_BYTES)
+            if not chunk:
+                raise self._death()
+            self._received += chunk
+        line = bytes(self._received[:end])
+        del self._received[: end + 1]
+        return line
+
+    def _death(self) -> RunnerDiedError:
+        try:
+            status = self._process.wait(_EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            return RunnerDiedError("The process that prunes the model stopped talking.")
+        logger.warning("runner %d ended with %d; its log: %s", self.pid, status, self._log_end())
+        return RunnerDiedError(_words(status, was_ready=self._is_ready))
+
+    def _log_end(self) -> str:
+        return self._log.read_text(errors="replace")[-_LOGGED_CHARACTERS:]
+
+
+def _words(status: int, *, was_ready: bool) -> str:
+    if not was_ready:
+        return "The process that prunes models could not start; the operator's log says why."
+    if status == -signal.SIGKILL:
+        return (
+            "The process that pruned the model was killed, most likely because it ran out of "
+            "memory: try a smaller training.batch_size."
+        )
+    if status < 0:
+        return f"The process that pruned the model crashed ({signal.Signals(-status).name})."
+    return f"The process that pruned the model ended with an error of its own (status {status})."
+
+
+def _environment(home: Path) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    return kept | {
+        "HOME": str(home),
+        "TMPDIR": str(home),
+        # Otherwise Keras obeys, and writes, a file in the worker's home.
+        "KERAS_HOME": str(home),
+        "KERAS_BACKEND": "tensorflow",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        # The spare and the running job share one GPU.
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        # HDF5 loads no plugins.
+        "HDF5_PLUGIN_PRELOAD": "::",
+        "PYTHONPATH": str(_ROOT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def _kill_group(pid: int) -> None:
+    # The runner leads a session of its own, so its group is what it started itself.
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+class RunnerPool:
+    """Runners, one of them kept ready ahead of need; safe to share between threads.
+
+    Args:
+        folder: Below which runners have their folders.
+        command: What a runner is.
+    """
+
+    def __init__(self, folder: Path, *, command: Sequence[str] = _COMMAND) -> None:
+        self._folder = folder
+        self._command = command
+        self._lock = threading.Lock()
+        self._spare: Runner | None = None
+        self._keeps_spare = False
+
+    def take(self) -> Runner:
+        """Return the spare, or a new runner; no other spare is started before ``refill``.
+
+        For a job's first seconds a second import of TensorFlow would take half of the machine.
+        """
+        with self._lock:
+            self._keeps_spare = False
+            spare, self._spare = self._spare, None
+            if spare is not None and spare.is_alive:
+                return spare
+            if spare is not None:
+                spare.end()
+            return self._start()
+
+    def refill(self) -> None:
+        """Keep a spare from now on."""
+        with self._lock:
+            self._keeps_spare = True
+        self.mend()
+
+    def mend(self) -> None:
+        """Replace a spare that has died."""
+        with self._lock:
+            if not self._keeps_spare:
+                return
+            if self._spare is not None and not self._spare.is_alive:
+                self._spare.end()
+                self._spare = None
+            if self._spare is None:
+                self._spare = self._start()
+
+    def close(self) -> None:
+        """End the spare and keep none any more."""
+        with self._lock:
+            self._keeps_spare = False
+            if self._spare is not None:
+                self._spare.end()
+                self._spare = None
+
+    def _start(self) -> Runner:
+        return Runner(self._folder, command=self._command)
