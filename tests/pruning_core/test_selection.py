@@ -137,6 +137,17 @@ def test_a_shared_layer_is_listed_once():
     ]
 
 
+def test_a_layer_in_two_nested_models_goes_by_its_first_path():
+    shared = layers.Dense(4, name="shared")
+    one, other = (
+        keras.Sequential([keras.Input((4,)), shared], name=name) for name in ("one", "other")
+    )
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, other(one(inputs)))
+
+    assert pruned_names(model) == ["one/shared/kernel"]
+
+
 def test_a_weight_that_two_layers_share_is_listed_once():
     class Tied(layers.Layer):
         def build(self, input_shape):

@@ -222,6 +222,21 @@ def test_weights_are_still_sparse_when_the_average_replaces_them():
     assert zeros_of(pruning.model) == [36, 12]
 
 
+def test_weights_are_sparse_while_the_averages_are_swapped_in():
+    class Look(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            del epoch, logs
+            seen.append(zeros_of(self.model))
+
+    seen = []
+    optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9)
+    pruning = Pruning(dense_model(optimizer), CUBIC, total_steps=2 * STEPS)
+
+    fit(pruning, epochs=2, callbacks=[keras.callbacks.SwapEMAWeights(swap_on_epoch=True), Look()])
+
+    assert seen == [[36, 12], [36, 12]]
+
+
 def test_gradient_accumulation_makes_one_step_of_several_batches():
     optimizer = keras.optimizers.Adam(0.1, gradient_accumulation_steps=2)
     config = pc.PruningConfig(schedule=pc.OneShot(target_sparsity=0.5, begin_step=2))
