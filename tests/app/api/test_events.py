@@ -74,6 +74,7 @@ def test_a_stream_ends_when_its_job_is_deleted(client, services, job):
         services.store.request_cancel(job["id"])
         services.store.delete_job(job["id"])
 
+    client._transport.raise_server_exceptions = True
     later = threading.Timer(0.1, remove)
 
     later.start()
