@@ -66,7 +66,7 @@ class Feeder:
         structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
         return cls(structure, forms, preprocessing, batch_size)
 
-    def accept(self, stored: tuple[Array, ...]) -> Any:  # noqa: ANN401  (as nested as the model)
+    def accept(self, stored: tuple[Array, ...]) -> Any:
         """Return a batch of inputs as the model takes it."""
         batch = [
             form.accept(array, self.preprocessing)

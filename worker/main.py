@@ -56,7 +56,10 @@ def main() -> int:
     tasks.install(celery, supervisor.attend)
 
     # The running job is handed back first: Celery then waits for its task, which is over soon.
-    worker_shutting_down.connect(lambda **_: stopping.set(), weak=False)
+    def hand_back(**_: object) -> None:
+        stopping.set()
+
+    worker_shutting_down.connect(hand_back)
     runners.refill()
     reaper.start()
     try:

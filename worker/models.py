@@ -65,7 +65,7 @@ def output_of(model: keras.Model) -> Output:
     return Output(tuple(tensor.shape[1:]), _activation_of(tensor))
 
 
-def _activation_of(tensor: Any) -> str:  # noqa: ANN401  (a KerasTensor; Keras has no name for it)
+def _activation_of(tensor: Any) -> str:
     operation = tensor._keras_history.operation  # noqa: SLF001  (there is no public way)
     while isinstance(operation, keras.Model):
         operation = operation.outputs[0]._keras_history.operation  # noqa: SLF001
@@ -77,12 +77,12 @@ def _activation_of(tensor: Any) -> str:  # noqa: ANN401  (a KerasTensor; Keras h
     return name if name in {"softmax", "sigmoid"} else "linear"
 
 
-def loss_from(entry: JsonValue) -> Any:  # noqa: ANN401  (as `compile` takes it)
+def loss_from(entry: JsonValue) -> Any:
     """Return the loss that Keras wrote as ``entry``."""
     return keras.losses.deserialize(entry) if isinstance(entry, dict) else entry
 
 
-def metric_from(entry: JsonValue) -> Any:  # noqa: ANN401  (as `compile` takes it)
+def metric_from(entry: JsonValue) -> Any:
     """Return the metric that Keras wrote as ``entry``."""
     return keras.metrics.deserialize(entry) if isinstance(entry, dict) else entry
 
@@ -100,7 +100,7 @@ def compile_to(
 
 def evaluate(model: keras.Model, batches: Batches) -> Metrics:
     """Return loss and metrics of a compiled model."""
-    return renamed(model.evaluate(batches, return_dict=True, verbose=0))
+    return {**renamed(model.evaluate(batches, return_dict=True, verbose=0))}
 
 
 def renamed(figures: dict[str, Any]) -> dict[str, float]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -262,7 +262,7 @@ def _tensor(entry: Selected) -> PrunedTensor:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def _refusals() -> Generator[None]:
     """Turn what Keras, TensorFlow and the library say about a model into refusals."""
     try:
         yield

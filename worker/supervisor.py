@@ -16,8 +16,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from app.jobs.plan import plan
-
 from app.jobs.artifacts import ArtifactStore, StoredArtifact, artifact_key
 from app.jobs.claims import Claim
 from app.jobs.errors import (
@@ -27,6 +25,7 @@ from app.jobs.errors import (
     RefusedSpecError,
 )
 from app.jobs.job import Failure
+from app.jobs.plan import plan
 from app.jobs.result import JobResult, Uploaded
 from app.jobs.store import Store
 from app.jobs.uploads import StoredDataset, StoredModel
@@ -223,7 +222,7 @@ class _Attempt:
             dataset=None if dataset is None else self._fetched(dataset.key, "dataset.npz"),
             artifact=self.folder / _ARTIFACT,
             reference=self.folder / "reference.npz",
-            spec=job.spec,
+            spec=planned.spec,
             total_steps=planned.total_steps,
         )
 
@@ -280,7 +279,7 @@ class _Attempt:
             case Noticed(notice=notice):
                 self.store.record(self.claim, notices=(notice,))
             case Advanced(progress=progress, history=history):
-                self.store.record(self.claim, progress=progress, chunks=history)
+                self.store.record(self.claim, progress=progress, history=history)
                 # Now that the training is under way, the next runner can be imported.
                 self.runners.refill()
 

@@ -16,7 +16,6 @@ def install(celery: Celery, attend: Callable[[str], None]) -> None:
     database decides, so a message too many or too few does no harm.
     """
 
-    def prune(job_id: str) -> None:
+    @celery.task(name=PRUNE_TASK, ignore_result=True)
+    def prune(job_id: str) -> None:  # pyright: ignore[reportUnusedFunction]  (Celery keeps it)
         attend(job_id)
-
-    celery.task(prune, name=PRUNE_TASK, ignore_result=True)

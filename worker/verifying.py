@@ -9,6 +9,7 @@ knows Keras: a file that needed it would not open here.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import statistics
@@ -16,6 +17,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -186,7 +188,7 @@ def _weigh(path: Path) -> tuple[str, int]:
 
 
 def _latency_ms(model: keras.Model, feeder: Feeder, inputs: list[Array]) -> float:
-    predict = tf.function(lambda sample: model(sample, training=False))
+    predict: Any = tf.function(functools.partial(model, training=False))
     sample = keras.tree.pack_sequence_as(
         feeder.structure, [tf.constant(array[:1]) for array in inputs]
     )
