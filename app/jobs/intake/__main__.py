@@ -16,6 +16,7 @@ from app.jobs.errors import RefusedFileError
 
 #: Address space; the check itself stays below 200 MiB.
 _MAX_MEMORY_BYTES = 4 * 2**30
+_MAX_MESSAGE = 1000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,9 +39,14 @@ def answer(kind: str, path: Path) -> dict[str, object]:
     try:
         summary = summarise_model(path) if kind == "model" else summarise_dataset(path)
     except RefusedFileError as error:
-        refusal = {"code": error.code, "message": error.message, "hint": error.hint}
-        return {"refusal": refusal}
+        message = _printable(error.message)
+        return {"refusal": {"code": error.code, "message": message, "hint": error.hint}}
     return {"summary": summary.model_dump(mode="json")}
+
+
+def _printable(message: str) -> str:
+    """The message, bounded, without half characters: names from the file stand in it."""
+    return message[:_MAX_MESSAGE].encode("utf-8", "replace").decode("utf-8")
 
 
 def _bound() -> None:

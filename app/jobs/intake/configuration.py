@@ -22,6 +22,10 @@ _STORED_SETTINGS = frozenset({"units", "filters", "input_dim", "output_dim"})
 _MAX_PRODUCT = 2**28
 _FREE_SETTINGS = frozenset({"seed", "name", "dtype"})
 
+#: What has a name of its own without being a layer.
+_MODULES_OF_PARTS = frozenset({"keras.losses", "keras.metrics", "keras.optimizers"})
+_PARTS = classes.DTYPE_POLICIES | classes.QUANTIZED_POLICIES
+
 _ACTIVATION_SETTINGS = frozenset({"activation", "recurrent_activation"})
 _LOSS_ALIASES = {
     "bce": "binary_crossentropy",
@@ -33,7 +37,6 @@ _LOSS_ALIASES = {
     "mse": "mean_squared_error",
     "msle": "mean_squared_logarithmic_error",
 }
-_LOSS_CLASSES = {name.lower(): name for name in classes.LOSSES}
 
 _WITHOUT_COMPILATION = (
     "Build the model from Keras' own classes; if only its loss, metrics or optimizer are custom, "
@@ -58,8 +61,9 @@ def require_known_classes(config: JsonObject, *, modules: bool) -> None:
         value, layer = stack.pop()
         if isinstance(value, dict):
             if "class_name" in value:
-                layer = _layer_of(value) or layer
-                _require_known(value, layer, modules=modules)
+                class_name = _class_name(value)
+                layer = _layer_of(value, class_name) or layer
+                _require_known(value, class_name, layer, modules=modules)
             # What a model was compiled with belongs to no layer.
             stack.extend(
                 (child, "" if key == "compile_config" else layer) for key, child in value.items()
@@ -100,28 +104,27 @@ def _snake_case_of_loss(class_name: str) -> str:
     )
 
 
-def _layer_of(entry: JsonObject) -> str | None:
-    """Name of the layer or model that ``entry`` describes; ``None`` where it is none."""
+def _layer_of(entry: JsonObject, class_name: str) -> str | None:
+    """Name of the layer or model that ``entry`` describes; ``None`` where it is a part of one."""
     config = entry.get("config")
-    if entry["class_name"] in classes.DATA or not isinstance(config, dict):
-        return None
-    name = config.get("name")
-    is_part = entry.get("module") in {"keras.initializers", "keras.losses", "keras.metrics"}
-    return (
-        name
-        if isinstance(name, str) and not is_part and "DTypePolicy" not in str(entry["class_name"])
-        else None
+    name = config.get("name") if isinstance(config, dict) else None
+    is_part = str(entry.get("module")) in _MODULES_OF_PARTS or class_name in _PARTS
+    return name if isinstance(name, str) and not is_part else None
+
+
+def _class_name(entry: JsonObject) -> str:
+    class_name = entry["class_name"]
+    if isinstance(class_name, str):
+        return class_name
+    raise RefusedFileError(
+        "bad_config",
+        "The model's configuration has a class_name that is not text.",
+        hint="Save the model again from Keras and upload that file.",
     )
 
 
-def _require_known(entry: JsonObject, layer: str, *, modules: bool) -> None:
-    class_name, module = entry["class_name"], entry.get("module")
-    if not isinstance(class_name, str):
-        raise RefusedFileError(
-            "bad_config",
-            "The model's configuration has a class_name that is not text.",
-            hint="Save the model again from Keras and upload that file.",
-        )
+def _require_known(entry: JsonObject, class_name: str, layer: str, *, modules: bool) -> None:
+    module = entry.get("module")
     if class_name in {"Lambda", "__lambda__"}:
         raise _lambda(layer)
     if class_name in classes.QUANTIZED_POLICIES or _is_quantized(entry.get("config")):
@@ -135,7 +138,7 @@ def _require_known(entry: JsonObject, layer: str, *, modules: bool) -> None:
         known = class_name in classes.BY_MODULE.get(module, frozenset())
     else:
         known = not modules and _is_known_without_module(class_name)
-    if not known or entry.get("registered_name") not in {None, class_name}:
+    if not known or entry.get("registered_name") not in (None, class_name):
         raise _unknown(class_name, layer=layer)
     _require_moderate(entry, layer)
 
@@ -149,9 +152,10 @@ def _is_known_without_module(class_name: str) -> bool:
 def _require_known_function(entry: JsonObject, layer: str) -> None:
     name = entry.get("config")
     if (
-        name not in classes.FUNCTIONS
-        or entry.get("module") not in classes.FUNCTION_MODULES
-        or entry.get("registered_name") not in {None, name}
+        not isinstance(name, str)
+        or name not in classes.FUNCTIONS
+        or str(entry.get("module")) not in classes.FUNCTION_MODULES
+        or entry.get("registered_name") not in (None, name)
     ):
         raise _unknown(str(name), layer=layer)
 

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any, TypeAlias
 
 import numpy as np
@@ -126,7 +127,7 @@ def _header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[Any
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             shape, _, dtype = reader(stream)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+    except (ValueError, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         raise archive.damaged() from error
     if dtype.hasobject:
         raise RefusedFileError(
@@ -196,15 +197,16 @@ def _summary(arrays: list[_Array], *, ignored: tuple[str, ...]) -> DatasetSummar
 
 
 def _require_one_way(arrays: list[_Array]) -> None:
-    """Refuse an array that is given both bare and by part, or bare and by input."""
-    names = {array.name for array in arrays}
-    for name in names:
-        shorter = [name.split("/")[0], name[0]]
-        for other in shorter:
-            if other != name and other in names:
+    """Refuse a part that is given as both ``x`` and ``x_train``, or both bare and by input."""
+    for array in arrays:
+        head, _, named = array.name.partition("/")
+        for other in arrays:
+            other_head, _, other_named = other.name.partition("/")
+            is_same = (array.is_label, array.part) == (other.is_label, other.part)
+            if is_same and (head, bool(named)) != (other_head, bool(other_named)):
                 raise RefusedFileError(
                     "ambiguous_arrays",
-                    f"Give either {other} or {name}, not both.",
+                    f"Give either {array.name} or {other.name}, not both.",
                     hint=_HINT,
                 )
 

@@ -27,12 +27,13 @@ def read_object(text: bytes) -> JsonObject:
         value = cast(
             "Json",
             json.loads(
-                text,
+                text.decode("utf-8"),
                 object_pairs_hook=_without_duplicates,
                 parse_constant=_refuse_constant,
                 parse_float=_finite,
             ),
         )
+        _require_encodable(value)
     except RecursionError as error:
         raise _refusal(fault="is nested too deep") from error
     except ValueError as error:
@@ -49,6 +50,11 @@ def _refusal(*, fault: str) -> RefusedFileError:
         f"The model's configuration {fault}.",
         hint="Save the model again from Keras and upload that file.",
     )
+
+
+def _require_encodable(value: Json) -> None:
+    """Refuse half a character, which JSON can spell but UTF-8 cannot."""
+    json.dumps(value, ensure_ascii=False).encode("utf-8")
 
 
 def _without_duplicates(pairs: list[tuple[str, Json]]) -> JsonObject:

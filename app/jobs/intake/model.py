@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tempfile
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,7 @@ from app.jobs.intake import archive, hdf5, json_text
 from app.jobs.intake.archive import Archive, open_archive
 from app.jobs.intake.configuration import loss_name, require_known_classes
 from app.jobs.intake.hdf5 import Contents, read_contents
-from app.jobs.intake.json_text import read_object
+from app.jobs.intake.json_text import Json, read_object
 from app.jobs.intake.layers import Layer, bad_config, layer_tree
 from app.jobs.intake.signature import inputs_of, output_units, outputs_of
 from app.jobs.intake.weights import (
@@ -29,6 +30,7 @@ _METADATA = "metadata.json"
 _WEIGHTS = "model.weights.h5"
 _ASSETS = "assets/"
 _MAX_METADATA_BYTES = 2**20
+_VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}", re.ASCII)
 
 #: Settings that only Keras 2 wrote, and that Keras 3 refuses.
 _KERAS_2_SETTINGS: dict[str, frozenset[str]] = {
@@ -96,7 +98,7 @@ def _summarise_keras(path: Path) -> ModelSummary:
         root,
         weights_in_store(root, contents),
         file_format="keras",
-        keras_version=str(metadata.get("keras_version", "")),
+        keras_version=_version(metadata.get("keras_version")),
         compiled_loss=loss_name(config.get("compile_config")),
         optimizer_bytes=_bytes_below("optimizer/", contents),
     )
@@ -159,8 +161,8 @@ def _summarise_h5(path: Path) -> ModelSummary:
         )
     if len(text) > json_text.MAX_BYTES:
         raise bad_config(fault=f"must have at most {json_text.MAX_BYTES} bytes")
-    config = read_object(text.encode())
-    compilation = read_object((contents.text("", "training_config") or "{}").encode())
+    config = read_object(_bytes(text))
+    compilation = read_object(_bytes(contents.text("", "training_config") or "{}"))
     require_known_classes(config, modules=False)
     require_known_classes(compilation, modules=False)
     root = layer_tree(config)
@@ -168,7 +170,7 @@ def _summarise_h5(path: Path) -> ModelSummary:
         root,
         weights_in_order(root, contents),
         file_format="h5",
-        keras_version=contents.text("", "keras_version") or "",
+        keras_version=_version(contents.text("", "keras_version")),
         compiled_loss=loss_name(compilation),
         optimizer_bytes=_bytes_below("optimizer_weights/", contents),
     )
@@ -252,6 +254,15 @@ def _reason(weight: StoredWeight) -> str | None:
     if weight.layer.config.get("trainable") is False:
         return "its layer is frozen (trainable is False)"
     return None
+
+
+def _bytes(text: str) -> bytes:
+    # h5py marks bytes that are no UTF-8 in this way: they become themselves again.
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _version(written: Json) -> str:
+    return written if isinstance(written, str) and _VERSION.fullmatch(written) else ""
 
 
 def _bytes_below(group: str, contents: Contents) -> int:

@@ -117,4 +117,5 @@ def _input(name: str, config: JsonObject, setting: str) -> TensorSpec:
         raise bad_config(fault=f"gives input '{name}' no shape: build the model before saving it")
     sizes = tuple(size if isinstance(size, int) else None for size in shape)
     dtype = config.get("dtype")
-    return TensorSpec(name=name, shape=sizes, dtype=dtype if isinstance(dtype, str) else "float32")
+    is_plain = isinstance(dtype, str) and dtype.isascii() and dtype.isalnum()
+    return TensorSpec(name=name, shape=sizes, dtype=str(dtype) if is_plain else "float32")

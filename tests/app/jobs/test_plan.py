@@ -1,0 +1,444 @@
+import json
+import math
+
+import pytest
+
+from app.jobs.errors import RefusedSpecError
+from app.jobs.plan import plan
+from app.jobs.spec import JobSpec
+from app.jobs.uploads import (
+    DatasetSummary,
+    LayerSummary,
+    ModelSummary,
+    TensorSpec,
+    WeightSummary,
+)
+from pruning_core.catalogue import reason_to_skip
+
+_CNN = [
+    ("conv", "Conv2D", {"kernel": (5, 5, 1, 32), "bias": (32,)}),
+    ("flatten", "Flatten", {}),
+    ("dense", "Dense", {"kernel": (100, 33), "bias": (33,)}),
+    ("classes", "Dense", {"kernel": (33, 10), "bias": (10,)}),
+]
+
+
+def _model(layers=_CNN, *, inputs=(("image", (None, 28, 28, 1)),), **changes):
+    weights = tuple(
+        WeightSummary(
+            layer=name,
+            class_name=class_name,
+            weight=weight,
+            shape=shape,
+            dtype="float32",
+            reason=reason_to_skip(class_name, weight),
+            prunable=reason_to_skip(class_name, weight) is None,
+        )
+        for name, class_name, shapes in layers
+        for weight, shape in shapes.items()
+    )
+    fields = {
+        "format": "keras",
+        "keras_version": "3.15.1",
+        "class_name": "Sequential",
+        "inputs": tuple(
+            TensorSpec(name=name, shape=shape, dtype="float32") for name, shape in inputs
+        ),
+        "outputs": ("classes",),
+        "layers": (
+            *(LayerSummary(name=n, class_name="InputLayer", parameters=0) for n, _ in inputs),
+            *(LayerSummary(name=n, class_name=c, parameters=0) for n, c, _ in layers),
+        ),
+        "weights": weights,
+        "parameters": sum(math.prod(weight.shape) for weight in weights),
+        "weight_bytes": 0,
+        "optimizer_bytes": 0,
+        "compiled_loss": "sparse_categorical_crossentropy",
+        "output_units": 10,
+    }
+    return ModelSummary(**fields | changes)
+
+
+def _data(samples=1000, *, shape=(28, 28), dtype="float32", inputs=("x_train",), **changes):
+    arrays = tuple(TensorSpec(name=name, shape=(samples, *shape), dtype=dtype) for name in inputs)
+    fields = {
+        "arrays": (*arrays, TensorSpec(name="y_train", shape=(samples,), dtype="uint8")),
+        "ignored": (),
+        "train_samples": samples,
+        "validation_samples": 0,
+        "test_samples": 100,
+        "integer_labels": True,
+        "lowest_label": 0,
+        "highest_label": 9,
+    }
+    return DatasetSummary(**fields | changes)
+
+
+def _spec(**fields):
+    return JobSpec.model_validate_json(json.dumps(fields))
+
+
+def _faults(spec, model, dataset):
+    with pytest.raises(RefusedSpecError) as caught:
+        plan(spec, model, dataset)
+    return {error.pointer: error.message for error in caught.value.errors}
+
+
+def _codes(planned):
+    return [notice.code for notice in planned.warnings]
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch_size", "epochs", "steps_per_epoch", "total_steps"),
+    [(60_000, 128, 2, 469, 938), (128, 128, 1, 1, 1), (129, 128, 3, 2, 6), (1, 128, 1, 1, 1)],
+)
+def test_counts_the_steps(samples, batch_size, epochs, steps_per_epoch, total_steps):
+    spec = _spec(training={"batch_size": batch_size, "epochs": epochs})
+
+    planned = plan(spec, _model(), _data(samples))
+
+    assert (planned.steps_per_epoch, planned.total_steps) == (steps_per_epoch, total_steps)
+
+
+@pytest.mark.parametrize(
+    ("asked", "parts", "split", "used", "held_out"),
+    [
+        pytest.param(None, {}, 0.0, 1000, ("test", 100), id="a test part"),
+        pytest.param(None, {"test_samples": 0}, 0.1, 900, ("validation", 100), id="nothing"),
+        pytest.param(
+            None,
+            {"test_samples": 0, "validation_samples": 50},
+            0.0,
+            1000,
+            ("validation", 50),
+            id="a validation part",
+        ),
+        pytest.param(0.25, {}, 0.25, 750, ("test", 100), id="a split beside a test part"),
+        pytest.param(
+            0.25,
+            {"test_samples": 0, "validation_samples": 50},
+            0.25,
+            1000,
+            ("validation", 50),
+            id="a split beside a validation part",
+        ),
+        pytest.param(0.0, {"test_samples": 0}, 0.0, 1000, None, id="nothing, on purpose"),
+    ],
+)
+def test_says_what_is_trained_on_and_what_is_held_out(asked, parts, split, used, held_out):
+    training = {} if asked is None else {"validation_split": asked}
+
+    planned = plan(_spec(training=training), _model(), _data(**parts))
+
+    assert planned.spec.training.validation_split == split
+    assert planned.train_samples == used
+    found = planned.held_out and (planned.held_out.split, planned.held_out.samples)
+    assert found == held_out
+
+
+def test_a_single_sample_is_not_divided():
+    planned = plan(_spec(), _model(), _data(1, test_samples=0))
+
+    assert planned.train_samples == 1
+
+
+def test_fills_in_the_ends_of_all_schedules():
+    rule = {"match": "conv", "schedule": {"kind": "constant", "target_sparsity": 0.5}}
+
+    planned = plan(_spec(layers=[rule]), _model(), _data(60_000))
+
+    assert planned.spec.schedule.end_step == 704
+    assert planned.spec.layers[0].schedule.end_step == 938
+    assert plan(planned.spec, _model(), _data(60_000)) == planned
+
+
+@pytest.mark.parametrize(("sparsity", "pruned"), [(0.5, 1650), (0.9, 2970), (1 / 3300 * 2.5, 2)])
+def test_the_sparsity_is_exact_to_the_last_weight(sparsity, pruned):
+    rules = [{"match": "conv", "skip": True}, {"match": "classes", "skip": True}]
+    schedule = {"kind": "one_shot", "target_sparsity": sparsity}
+
+    planned = plan(_spec(schedule=schedule, layers=rules), _model(), _data())
+
+    assert planned.sparsity == pruned / 3300
+    assert planned.parameters.prunable == 3300
+    assert planned.parameters.nonzero == planned.parameters.total - pruned
+
+
+def test_every_weight_is_pruned_or_says_why_not():
+    rules = [
+        {"match": "classes", "skip": True},
+        {"match": "conv*", "schedule": {"kind": "constant", "target_sparsity": 0.25}},
+    ]
+
+    planned = plan(_spec(layers=rules), _model(), _data())
+
+    assert [(w.name, w.weight, w.sparsity, w.reason) for w in planned.layers] == [
+        ("conv", "kernel", 0.25, None),
+        ("conv", "bias", 0.0, "biases are few and carry much: not pruned"),
+        ("dense", "kernel", 0.8, None),
+        ("dense", "bias", 0.0, "biases are few and carry much: not pruned"),
+        ("classes", "kernel", 0.0, "skipped: its name matches 'classes'"),
+        ("classes", "bias", 0.0, "biases are few and carry much: not pruned"),
+    ]
+
+
+def test_without_data_the_model_is_pruned_at_once():
+    planned = plan(_spec(), _model(), None)
+
+    assert (planned.total_steps, planned.train_samples, planned.held_out) == (0, 0, None)
+    assert planned.spec.schedule.end_step == 0
+    assert _codes(planned) == ["no_data"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "pointer"),
+    [
+        ({"schedule": {"kind": "polynomial_decay", "end_step": 999}}, "/schedule/end_step"),
+        ({"schedule": {"kind": "constant", "begin_step": 999}}, "/schedule/begin_step"),
+        ({"schedule": {"kind": "one_shot", "begin_step": 999}}, "/schedule/begin_step"),
+        ({"schedule": {"kind": "iterative", "rounds": 50}}, "/schedule/rounds"),
+        (
+            {"layers": [{"match": "conv", "schedule": {"kind": "constant", "end_step": 999}}]},
+            "/layers/0/schedule/end_step",
+        ),
+    ],
+)
+def test_a_schedule_that_the_steps_cannot_carry_is_refused_by_its_field(spec, pointer):
+    faults = _faults(_spec(**spec), _model(), _data())
+
+    assert list(faults) == [pointer]
+
+
+def test_a_rule_for_no_layer_is_refused_with_a_name_that_is_near():
+    rules = [{"match": "conv", "skip": True}, {"match": "desne", "skip": True}]
+
+    faults = _faults(_spec(layers=rules), _model(), _data())
+
+    assert list(faults) == ["/layers/1/match"]
+    assert "(dense for example). Received: 'desne'" in faults["/layers/1/match"]
+
+
+def test_the_inputs_are_no_layers_that_a_rule_could_mean():
+    faults = _faults(_spec(layers=[{"match": "image", "skip": True}]), _model(), _data())
+
+    assert list(faults) == ["/layers/0/match"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "rules", "pointer"),
+    [
+        (_CNN, [{"match": "*", "skip": True}], "/layers"),
+        ([("norm", "BatchNormalization", {"gamma": (4,)})], [], ""),
+    ],
+    ids=["by the rules", "by the model"],
+)
+def test_a_job_that_would_prune_nothing_is_refused(layers, rules, pointer):
+    faults = _faults(_spec(layers=rules), _model(layers), _data())
+
+    assert "at least one weight" in faults[pointer]
+
+
+def test_all_faults_come_in_one_answer():
+    spec = _spec(
+        schedule={"kind": "one_shot", "begin_step": 999}, layers=[{"match": "other", "skip": True}]
+    )
+
+    faults = _faults(spec, _model(), _data(highest_label=10, shape=(27, 28)))
+
+    assert list(faults) == ["/schedule/begin_step", "/layers/0/match", "/data"]
+
+
+def test_a_split_that_leaves_nothing_to_train_on_is_refused():
+    faults = _faults(_spec(training={"validation_split": 0.9}), _model(), _data(1))
+
+    assert list(faults) == ["/training/validation_split"]
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 1)])
+def test_a_last_axis_of_one_may_be_left_out(shape):
+    assert plan(_spec(), _model(), _data(shape=shape)).train_samples == 1000
+
+
+def test_a_free_size_takes_any():
+    model = _model(inputs=(("image", (None, None, None, 3)),))
+
+    assert plan(_spec(), model, _data(shape=(7, 9, 3))).train_samples == 1000
+
+
+@pytest.mark.parametrize("shape", [(28,), (27, 28), (28, 28, 3), (28, 28, 1, 1), (784,)])
+def test_samples_of_another_shape_are_refused(shape):
+    faults = _faults(_spec(), _model(), _data(shape=shape))
+
+    assert "(28, 28, 1). Received: (" in faults["/data"]
+
+
+_TWO = (("left", (None, 4)), ("right", (None, 4)))
+
+
+def test_several_inputs_are_matched_by_name():
+    data = _data(shape=(4,), inputs=("x_train/right", "x_train/left"))
+
+    assert plan(_spec(), _model(inputs=_TWO), data).train_samples == 1000
+
+
+def test_a_single_input_may_go_by_its_name():
+    data = _data(inputs=("x_train/image",))
+
+    assert plan(_spec(), _model(), data).train_samples == 1000
+
+
+@pytest.mark.parametrize(
+    ("model_inputs", "inputs"),
+    [
+        (_TWO, ("x_train",)),
+        (_TWO, ("x_train/left",)),
+        (_TWO, ("x_train/left", "x_train/right", "x_train/middle")),
+        ((("image", (None, 4)),), ("x_train/other",)),
+    ],
+)
+def test_data_that_do_not_name_the_inputs_are_refused(model_inputs, inputs):
+    faults = _faults(_spec(), _model(inputs=model_inputs), _data(shape=(4,), inputs=inputs))
+
+    assert "must name the model's inputs: x_train/" in faults["/data"]
+
+
+def test_a_model_of_two_outputs_is_not_fine_tuned():
+    model = _model(outputs=("a", "b"))
+
+    assert "one output" in _faults(_spec(), model, _data())["/data"]
+    assert plan(_spec(), model, None).total_steps == 0
+
+
+@pytest.mark.parametrize(
+    ("loss", "units", "labels", "whole"),
+    [
+        ("sparse_categorical_crossentropy", 10, (0, 10), True),
+        ("sparse_categorical_crossentropy", 10, (-1, 9), True),
+        (None, 10, (1, 10), True),
+        ("binary_crossentropy", 1, (0, 2), True),
+        ("binary_crossentropy", 1, (-1, 1), True),
+    ],
+)
+def test_labels_outside_the_classes_are_refused(loss, units, labels, whole):
+    model = _model(compiled_loss=loss, output_units=units)
+    data = _data(lowest_label=labels[0], highest_label=labels[1], integer_labels=whole)
+
+    assert "the labels must" in _faults(_spec(), model, data)["/data"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "units", "labels", "whole"),
+    [
+        pytest.param(None, 1, (-3, 70), True, id="regression on whole numbers"),
+        pytest.param("mean_squared_error", 1, (0, 500), True, id="the same, compiled"),
+        pytest.param("mean_squared_error", 4, (0, 500), False, id="regression on vectors"),
+        pytest.param(None, None, (0, 500), True, id="an output of unknown size"),
+        pytest.param("binary_crossentropy", 1, (0, 1), True, id="two classes"),
+    ],
+)
+def test_labels_that_may_be_meant_are_taken(loss, units, labels, whole):
+    model = _model(compiled_loss=loss, output_units=units)
+    data = _data(lowest_label=labels[0], highest_label=labels[1], integer_labels=whole)
+
+    assert plan(_spec(), model, data).train_samples == 1000
+
+
+def test_the_loss_of_the_spec_comes_first():
+    spec = _spec(training={"loss": "mean_squared_error"})
+
+    assert plan(spec, _model(), _data(highest_label=500)).train_samples == 1000
+
+
+@pytest.mark.parametrize(
+    ("spec", "data", "codes"),
+    [
+        ({}, {"samples": 60_000}, []),
+        ({}, {"samples": 1000}, ["few_mask_updates"]),
+        ({"schedule": {"kind": "polynomial_decay", "frequency": 2}}, {}, []),
+        ({"schedule": {"kind": "polynomial_decay", "begin_step": 4, "end_step": 4}}, {}, []),
+        ({"schedule": {"kind": "one_shot"}}, {}, []),
+        ({"schedule": {"kind": "one_shot"}}, {"samples": 100}, ["smaller_than_a_batch"]),
+        (
+            {"schedule": {"kind": "one_shot"}, "training": {"validation_split": 0.0}},
+            {"test_samples": 0},
+            ["no_held_out_data"],
+        ),
+        (
+            {"schedule": {"kind": "one_shot"}, "training": {"validation_split": 0.5}},
+            {"validation_samples": 5},
+            ["validation_split_unused"],
+        ),
+        ({"schedule": {"kind": "one_shot"}}, {"ignored": ("vocab",)}, ["arrays_ignored"]),
+        ({"schedule": {"kind": "one_shot"}}, {"dtype": "uint8"}, ["inputs_not_rescaled"]),
+        (
+            {"schedule": {"kind": "one_shot"}, "preprocessing": {"rescale": 0.00392}},
+            {"dtype": "uint8"},
+            [],
+        ),
+    ],
+)
+def test_warns_of_what_may_not_be_meant(spec, data, codes):
+    assert _codes(plan(_spec(**spec), _model(), _data(**data))) == codes
+
+
+@pytest.mark.parametrize("class_name", ["Rescaling", "Normalization", "Embedding"])
+def test_bytes_are_no_surprise_to_a_model_that_scales_them(class_name):
+    model = _model([("first", class_name, {}), *_CNN])
+    spec = _spec(schedule={"kind": "one_shot"})
+
+    assert _codes(plan(spec, model, _data(dtype="uint8"))) == []
+
+
+#: What `pruning_core.save` made of random weights: a perceptron (784-300-100-10) and the MNIST
+#: CNN (32 and 64 kernels of 5x5, dense layers of 1,024 and 10).
+_PERCEPTRON = [
+    ("a", "Dense", {"kernel": (784, 300), "bias": (300,)}),
+    ("b", "Dense", {"kernel": (300, 100), "bias": (100,)}),
+    ("c", "Dense", {"kernel": (100, 10), "bias": (10,)}),
+]
+_MNIST = [
+    ("rescaling", "Rescaling", {}),
+    ("a", "Conv2D", {"kernel": (5, 5, 1, 32), "bias": (32,)}),
+    ("pool", "MaxPooling2D", {}),
+    ("b", "Conv2D", {"kernel": (5, 5, 32, 64), "bias": (64,)}),
+    ("pool_1", "MaxPooling2D", {}),
+    ("flatten", "Flatten", {}),
+    ("c", "Dense", {"kernel": (1024, 1024), "bias": (1024,)}),
+    ("dropout", "Dropout", {}),
+    ("d", "Dense", {"kernel": (1024, 10), "bias": (10,)}),
+]
+
+
+@pytest.mark.parametrize(
+    ("layers", "sparsity", "measured"),
+    [
+        (_PERCEPTRON, 0.0, 1_015_264),
+        (_PERCEPTRON, 0.5, 525_520),
+        (_PERCEPTRON, 0.8, 219_890),
+        (_PERCEPTRON, 0.9, 116_296),
+        (_MNIST, 0.0, 4_221_897),
+        (_MNIST, 0.5, 2_184_926),
+        (_MNIST, 0.8, 900_263),
+        (_MNIST, 0.9, 468_947),
+    ],
+)
+def test_predicts_the_size_of_the_file(layers, sparsity, measured):
+    spec = _spec(schedule={"kind": "one_shot", "target_sparsity": sparsity})
+
+    predicted = plan(spec, _model(layers), _data()).artifacts[0]
+
+    assert predicted.name == "model.keras"
+    assert predicted.bytes == pytest.approx(measured, rel=0.07)
+
+
+@pytest.mark.parametrize(("dtype", "share"), [("float16", 0.5), ("bfloat16", 0.5), ("bool", 0.25)])
+def test_smaller_numbers_make_smaller_files(dtype, share):
+    spec = _spec(schedule={"kind": "one_shot", "target_sparsity": 0.0})
+    model = _model(_MNIST)
+    small = model.model_copy(
+        update={"weights": tuple(w.model_copy(update={"dtype": dtype}) for w in model.weights)}
+    )
+
+    whole, part = (plan(spec, m, None).artifacts[0].bytes for m in (model, small))
+
+    assert part == pytest.approx(share * whole, rel=0.01)
