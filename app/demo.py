@@ -1,4 +1,4 @@
-"""``espalier demo``: a real network goes through the real service and comes out pruned.
+"""``python -m app.demo``: a real network goes through the real service and comes out pruned.
 
 Starts API, worker and broker, trains a small convolutional network on handwritten digits, posts
 it, follows the job, downloads the result, and measures both files with plain Keras in a process
@@ -75,7 +75,8 @@ def main() -> None:
     try:
         _demonstrate(console)
     except (DemoFailedError, ServiceNotStartedError, httpx2.HTTPError) as error:
-        console.print(f"The demonstration failed: {error}", style="red", markup=False)
+        message = f"The demonstration failed: {error}"
+        console.print(message, style="red", markup=False, soft_wrap=True)
         sys.exit(1)
 
 
@@ -141,7 +142,8 @@ def _show(console: Console, moments: Iterable[tuple[_Job, float | None]]) -> _Jo
     """Show the job as it goes on, and return it as it ended."""
     job = _show_bar(console, moments) if console.is_terminal else _show_lines(console, moments)
     if job["status"] != "succeeded":
-        message = f"the job should succeed, but {job['status']}: {job['failure']}"
+        failure = job["failure"] or {"message": "", "hint": ""}
+        message = f"the job {job['status']}. {failure['message']} {failure['hint']}"
         raise DemoFailedError(message)
     return job
 
@@ -182,8 +184,9 @@ def _show_lines(console: Console, moments: Iterable[tuple[_Job, float | None]]) 
 
 
 def _stage(job: _Job) -> str:
-    name: str = job["stage"] if job["status"] == "running" and job["stage"] else job["status"]
-    return name.replace("_", "-")
+    if job["status"] != "running":
+        return job["status"]
+    return (job["stage"] or "starting").replace("_", "-")
 
 
 def _figures(job: _Job, loss: float | None) -> str:
