@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from fastapi.openapi.models import OpenAPI
 
 from app.jobs.spec import parse_spec
 
@@ -35,6 +36,13 @@ def _order_forms(schema):
     for path in ("/v1/jobs", "/v1/jobs/preflight"):
         content = schema["paths"][path]["post"]["requestBody"]["content"]
         yield content["multipart/form-data"]["schema"]
+
+
+def test_the_schema_is_openapi(schema):
+    read = OpenAPI.model_validate(schema)
+
+    assert read.openapi.startswith("3.1")
+    assert len(read.paths) == len(schema["paths"])
 
 
 def test_every_reference_leads_somewhere(schema):
