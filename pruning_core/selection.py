@@ -7,9 +7,10 @@ weights can be pruned, by an attribute ``prunable_weights`` that holds their nam
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Self
 
 import keras
 
@@ -62,9 +63,20 @@ def select(model: keras.Model, config: PruningConfig) -> tuple[Selected, ...]:
             f"Input. Received: {model.name}"
         )
         raise UnsupportedModelError(message)
-    layers = [(model.name, model), *_walk(model, path="", visited=set())]
-    _require_matches(config, [path for path, _ in layers[1:]])
-    return tuple(_selected(model, layers, config))
+    root = _Place((), model)
+    inner = list(_walk(root, set()))
+    _require_matches(config, [place.path for place in inner])
+    trainable = {id(variable) for variable in model.trainable_variables}
+    return tuple(
+        Selected(
+            layer=place.path,
+            class_name=place.class_name,
+            weight=variable.name,
+            variable=variable,
+            decision=_decide(place, variable, trainable, config),
+        )
+        for place, variable in _weights([root, *inner])
+    )
 
 
 def select_pruned(model: keras.Model, config: PruningConfig) -> tuple[Selected, ...]:
@@ -92,80 +104,79 @@ def select_pruned(model: keras.Model, config: PruningConfig) -> tuple[Selected, 
 
 _REASONS_SHOWN = 5
 
-_FROZEN = "its layer is frozen (trainable is False)"
+
+@dataclass(frozen=True)
+class _Place:
+    """A layer, and what it goes by."""
+
+    names: tuple[str, ...]  #: From the model's child down; empty for the model itself.
+    layer: keras.Layer
+
+    @property
+    def path(self) -> str:
+        """The names in one; the model's own name for the model itself."""
+        return "/".join(self.names) or self.layer.name
+
+    @property
+    def class_name(self) -> str:
+        """Name of its class, or of the built-in one that it derives from."""
+        names = [ancestor.__name__ for ancestor in type(self.layer).__mro__]
+        return next((name for name in names if is_known(name)), names[0])
+
+    @property
+    def children(self) -> list[Self]:
+        """The layers inside it that have names of their own."""
+        if self.class_name in ONE_CELL:
+            return []
+        # Private, and without a public equal: `layers` is there for models only.
+        nested = self.layer._flatten_layers(include_self=False, recursive=False)  # noqa: SLF001
+        return [
+            type(self)((*self.names, layer.name), layer)
+            for layer in nested
+            if not isinstance(layer, keras.layers.InputLayer)
+        ]
+
+    @property
+    def weights(self) -> list[keras.Variable]:
+        """Its weights, without those of its children."""
+        nested = {id(variable) for child in self.children for variable in child.layer.weights}
+        return [variable for variable in self.layer.weights if id(variable) not in nested]
 
 
-def _selected(
-    model: keras.Model, layers: list[tuple[str, keras.Layer]], config: PruningConfig
-) -> Iterator[Selected]:
-    trainable = {id(variable) for variable in model.trainable_variables}
+def _walk(place: _Place, visited: set[int]) -> Iterator[_Place]:
+    for child in place.children:
+        if id(child.layer) not in visited:
+            visited.add(id(child.layer))
+            yield child
+            yield from _walk(child, visited)
+
+
+def _weights(places: Iterable[_Place]) -> Iterator[tuple[_Place, keras.Variable]]:
     seen: set[int] = set()
-    for path, layer in layers:
-        for variable in _own_weights(layer):
-            if id(variable) in seen:
-                continue
-            seen.add(id(variable))
-            class_name = _known_class_name(layer)
-            yield Selected(
-                layer=path,
-                class_name=class_name,
-                weight=variable.name,
-                variable=variable,
-                decision=_decide(layer, class_name, path, variable, trainable, config),
-            )
+    for place in places:
+        for variable in place.weights:
+            if id(variable) not in seen:
+                seen.add(id(variable))
+                yield place, variable
 
 
-def _decide(  # noqa: PLR0913, PLR0917 - everything that a decision depends on
-    layer: keras.Layer,
-    class_name: str,
-    path: str,
-    variable: keras.Variable,
-    trainable: Collection[int],
-    config: PruningConfig,
+def _decide(
+    place: _Place, variable: keras.Variable, trainable: Collection[int], config: PruningConfig
 ) -> Prune | Skip:
-    if variable.name not in getattr(layer, "prunable_weights", ()):
-        reason = reason_to_skip(class_name, variable.name)
+    if variable.name not in getattr(place.layer, "prunable_weights", ()):
+        reason = reason_to_skip(place.class_name, variable.name)
         if reason is not None:
             return Skip(reason)
     if not keras.backend.is_float_dtype(variable.dtype):
         return Skip(f"{variable.dtype} weights are not pruned")
     if id(variable) not in trainable:
-        return Skip(_FROZEN)
-    rule = config.rule_for(path)
+        return Skip("its layer is frozen (trainable is False)")
+    rule = config.rule_for(place.path)
     if rule is None:
         return Prune(config.schedule)
     if rule.skip:
         return Skip(f"skipped: its name matches {rule.match!r}")
     return Prune(config.schedule if rule.schedule is None else rule.schedule)
-
-
-def _walk(layer: keras.Layer, path: str, visited: set[int]) -> Iterator[tuple[str, keras.Layer]]:
-    for child in _children(layer):
-        if id(child) in visited:
-            continue
-        visited.add(id(child))
-        child_path = f"{path}/{child.name}" if path else child.name
-        yield child_path, child
-        if _known_class_name(child) not in ONE_CELL:
-            yield from _walk(child, child_path, visited)
-
-
-def _children(layer: keras.Layer) -> list[keras.Layer]:
-    # Private, and without a public equal: `layers` is there for models only.
-    children = layer._flatten_layers(include_self=False, recursive=False)  # noqa: SLF001
-    return [child for child in children if not isinstance(child, keras.layers.InputLayer)]
-
-
-def _own_weights(layer: keras.Layer) -> list[keras.Variable]:
-    if _known_class_name(layer) in ONE_CELL:
-        return layer.weights
-    nested = {id(variable) for child in _children(layer) for variable in child.weights}
-    return [variable for variable in layer.weights if id(variable) not in nested]
-
-
-def _known_class_name(layer: keras.Layer) -> str:
-    names = [ancestor.__name__ for ancestor in type(layer).__mro__]
-    return next((name for name in names if is_known(name)), names[0])
 
 
 def _require_matches(config: PruningConfig, paths: list[str]) -> None:

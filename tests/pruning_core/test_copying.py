@@ -76,6 +76,12 @@ def test_classes_that_nobody_registered_are_copied():
     assert_same_answers(model, copy, np.ones((2, 3), dtype="float32"))
 
 
+def test_a_lambda_of_this_process_is_copied():
+    model = keras.Sequential([keras.Input((3,)), layers.Lambda(lambda x: 2 * x), layers.Dense(2)])
+
+    assert_same_answers(model, plain_copy(model), np.ones((2, 3), dtype="float32"))
+
+
 def test_a_layers_own_setting_of_that_name_is_kept():
     @keras.saving.register_keras_serializable("tests")
     class Remembering(layers.Layer):

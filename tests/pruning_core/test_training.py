@@ -36,6 +36,16 @@ def lstm_model():
     return model
 
 
+def embedding_model():
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [keras.Input((6,)), layers.ReLU(max_value=3), layers.Embedding(4, 2), layers.Flatten()]
+    )
+    model.add(layers.Dense(2))
+    model.compile("adam", "mse")
+    return model
+
+
 def shared_and_nested_model():
     keras.utils.set_random_seed(1)
     shared = layers.Dense(6, name="shared")
@@ -130,6 +140,7 @@ def momentum():
         pytest.param(lambda: dense_model("adam", jit_compile=True), id="XLA"),
         pytest.param(lambda: dense_model("adam", run_eagerly=True), id="eagerly"),
         pytest.param(lstm_model, id="LSTM"),
+        pytest.param(embedding_model, id="embedding, whose gradients are sparse"),
         pytest.param(shared_and_nested_model, id="shared and nested layers"),
         pytest.param(subclassed_model, id="subclassed"),
     ],
