@@ -46,7 +46,8 @@ class Runner:
 
     def __init__(self, folder: Path, *, command: Sequence[str] = _COMMAND) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._home = Path(tempfile.mkdtemp(prefix="runner-", dir=folder))
+        #: Its own; gone when it has ended.
+        self.folder = Path(tempfile.mkdtemp(prefix="runner-", dir=folder))
         self._is_ready = False
         self._received = bytearray()
         with self._log.open("wb") as log:
@@ -55,8 +56,8 @@ class Runner:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                cwd=self._home,
-                env=_environment(self._home),
+                cwd=self.folder,
+                env=_environment(self.folder),
                 # A Ctrl-C is for the worker, which then decides about its runners.
                 start_new_session=True,
                 bufsize=0,
@@ -113,17 +114,19 @@ class Runner:
         return report
 
     def end(self) -> None:
-        """Kill the process, whatever it is doing, and remove its folder."""
+        """Kill the process, whatever it is doing, and remove its folder; once is enough."""
+        if self._reports.closed:
+            return
         _kill_group(self.pid)
         self._process.wait()
         self._selector.close()
         self._orders.close()
         self._reports.close()
-        shutil.rmtree(self._home, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def _log(self) -> Path:
-        return self._home / "log"
+        return self.folder / "log"
 
     def _next_line(self, deadline: float) -> bytes | None:
         while (end := self._received.find(b"\n")) < 0:

@@ -126,7 +126,9 @@ def test_a_batch_becomes_what_the_model_takes(form, preprocessing, stored, expec
 def test_every_epoch_holds_every_sample_once_in_an_order_of_its_own():
     order = BatchOrder(samples=10, batch_size=4, seed=7)
 
-    epochs = [np.concatenate([order.at(3 * epoch + batch) for batch in range(3)]) for epoch in (0, 1)]
+    epochs = [
+        np.concatenate([order.at(3 * epoch + batch) for batch in range(3)]) for epoch in (0, 1)
+    ]
 
     assert [len(order.at(step)) for step in range(6)] == [4, 4, 2, 4, 4, 2]
     assert [sorted(epoch) for epoch in epochs] == [list(range(10))] * 2

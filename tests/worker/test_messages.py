@@ -18,9 +18,7 @@ from worker.messages import (
 )
 
 _PROGRESS = Progress(step=1, total_steps=2, epoch=1, epochs=1, sparsity=0.5, eta_seconds=None)
-_PRUNED = Pruned(
-    tensors=(), objective=None, baseline={"loss": float("nan")}, evaluated_on=None
-)
+_PRUNED = Pruned(tensors=(), objective=None, baseline={"loss": float("nan")}, evaluated_on=None)
 
 
 @pytest.mark.parametrize(

@@ -99,9 +99,7 @@ def test_the_file_comes_before_what_could_be_inferred():
 
 
 def test_between_logits_the_line_for_accuracy_is_drawn_at_zero():
-    choice = choose_objective(
-        Training(), Compiled(), output=Output((1,), "linear"), labels=_BINARY
-    )
+    choice = choose_objective(Training(), Compiled(), output=Output((1,), "linear"), labels=_BINARY)
 
     [metric] = choice.objective.metrics
     assert metric["config"] == {"name": "accuracy", "threshold": 0.0}

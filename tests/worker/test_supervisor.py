@@ -1,0 +1,243 @@
+"""Supervision, with scripts in the place of runners: what is tested is what becomes of the job."""
+
+import sys
+import textwrap
+import threading
+from datetime import timedelta
+
+import pytest
+
+from app.jobs.errors import BackendUnavailableError
+from app.jobs.job import JobStatus, Stage
+from worker.runners import RunnerPool
+from worker.supervisor import Bounds, Supervisor
+
+_BOUNDS = Bounds(
+    lease=timedelta(seconds=30), silence=timedelta(seconds=30), attempt=timedelta(seconds=60)
+)
+
+#: What a well-behaved runner says, as functions for the scripts below.
+_PRELUDE = """
+import json, os, sys, time
+def say(**message): print(json.dumps(message), flush=True)
+say(kind="ready")
+order = json.loads(sys.stdin.readline())
+"""
+_SUCCESS = """
+if order["kind"] == "prune":
+    say(kind="stage", stage="validating")
+    say(kind="notice", notice={"code": "loss_inferred", "message": "m"})
+    say(kind="progress", progress={"step": 1, "total_steps": 1, "epoch": 1, "epochs": 1,
+        "sparsity": 0.8, "eta_seconds": 0.0},
+        history=[{"scope": "step", "columns": {"step": [1], "loss": [0.5]}}])
+    open(order["artifact"], "wb").write(b"pruned")
+    say(kind="pruned", tensors=[], objective=None, baseline=None, evaluated_on=None)
+else:
+    say(kind="stage", stage="verifying")
+    say(kind="verified", sparsity=0.8, parameters={"total": 5, "prunable": 5, "nonzero": 1},
+        layers=[], artifact={"name": "model.keras", "format": "keras", "bytes": 6,
+        "compressed_bytes": 6, "sha256": "a" * 64, "verified": True, "max_abs_error": 0.0,
+        "metrics": {}, "latency_ms": 1.0})
+"""
+
+
+class _Worker:
+    def __init__(self, house, script, *, bounds=_BOUNDS, artifacts=None):
+        self.stopping = threading.Event()
+        self.folder = house.folder / "work"
+        command = (sys.executable, "-c", textwrap.dedent(script))
+        self.runners = RunnerPool(self.folder, command=command)
+        self.supervise = Supervisor(
+            house.store,
+            artifacts or house.artifacts,
+            self.runners,
+            name="w1",
+            folder=self.folder,
+            bounds=bounds,
+            stopping=self.stopping,
+        ).supervise
+
+
+@pytest.fixture
+def worker(house):
+    workers = []
+
+    def made(script, **options):
+        workers.append(_Worker(house, script, **options))
+        return workers[-1]
+
+    yield made
+    for each in workers:
+        each.runners.close()
+
+
+def test_a_job_succeeds_with_what_its_runners_report(house, worker):
+    claim = house.claim()
+
+    worker(_PRELUDE + _SUCCESS).supervise(claim)
+
+    job = house.store.job(claim.job.id)
+    assert (job.status, job.failure) == (JobStatus.SUCCEEDED, None)
+    assert job.result.sparsity == 0.8
+    assert job.result.uploaded.bytes > job.result.uploaded.bytes_without_optimizer
+    assert [notice.code for notice in job.warnings] == ["loss_inferred"]
+    assert house.store.history(job.id).steps == {"step": (1,), "loss": (0.5,)}
+    stored = house.store.artifact(job.id, "model.keras")
+    assert b"".join(house.artifacts.stream(stored.key)) == b"pruned"
+
+
+def test_nothing_is_left_in_the_working_folder_but_the_spare(house, worker):
+    claim = house.claim()
+    one = worker(_PRELUDE + _SUCCESS)
+
+    one.supervise(claim)
+
+    [spare] = one.folder.iterdir()
+    assert spare.name.startswith("runner-")
+
+
+def test_a_refusal_fails_the_job_at_once_and_in_its_words(house, worker):
+    claim = house.claim()
+    script = _PRELUDE + 'say(kind="refused", failure={"code": "c", "message": "m", "hint": "h"})'
+
+    worker(script).supervise(claim)
+
+    job = house.store.job(claim.job.id)
+    assert job.status is JobStatus.FAILED
+    assert job.failure.model_dump() == {"code": "c", "message": "m", "hint": "h"}
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        pytest.param(_PRELUDE + "os.kill(os.getpid(), 9)", "ran out of memory", id="killed"),
+        pytest.param("import no_such_module", "could not start", id="cannot start"),
+        pytest.param(_PRELUDE + 'say(kind="ready")', "out of turn", id="ready again"),
+        pytest.param(
+            _PRELUDE + 'say(kind="stage", stage="baseline"); ' + "print('[1]', flush=True)",
+            "no report",
+            id="nonsense",
+        ),
+        pytest.param(_PRELUDE.replace('"ready"', '"verified"'), "no report", id="not ready"),
+    ],
+)
+def test_a_job_whose_runner_dies_is_tried_again_and_then_fails_with_words(
+    house, worker, script, words
+):
+    job = house.submit()
+    one = worker(script)
+
+    statuses = []
+    for _ in range(3):
+        one.supervise(house.store.claim(job.id, worker="w1", lease=_BOUNDS.lease))
+        statuses.append(house.store.job(job.id).status)
+
+    assert statuses == [JobStatus.QUEUED, JobStatus.QUEUED, JobStatus.FAILED]
+    failure = house.store.job(job.id).failure
+    assert failure.code == "runner_died"
+    assert words in failure.message
+
+
+def test_a_silent_runner_is_ended_and_the_job_tried_again(house, worker):
+    claim = house.claim()
+    bounds = Bounds(
+        lease=_BOUNDS.lease, silence=timedelta(seconds=0.5), attempt=timedelta(seconds=60)
+    )
+
+    worker(_PRELUDE + "time.sleep(60)", bounds=bounds).supervise(claim)
+
+    assert house.store.job(claim.job.id).status is JobStatus.QUEUED
+
+
+def test_an_attempt_that_takes_too_long_fails(house, worker):
+    claim = house.claim()
+    bounds = Bounds(
+        lease=_BOUNDS.lease, silence=timedelta(seconds=60), attempt=timedelta(seconds=0.5)
+    )
+
+    worker(_PRELUDE + "time.sleep(60)", bounds=bounds).supervise(claim)
+
+    assert house.store.job(claim.job.id).failure.code == "timed_out"
+
+
+def _in_the_middle(house, job_id, action):
+    """Do ``action`` once the job is under way."""
+
+    def wait_and_act():
+        while house.store.job(job_id).stage is not Stage.BASELINE:
+            pass
+        action()
+
+    thread = threading.Thread(target=wait_and_act)
+    thread.start()
+    return thread
+
+
+_ENDLESS = _PRELUDE + 'say(kind="stage", stage="baseline"); time.sleep(60)'
+
+
+def test_a_cancelled_job_stops_in_the_middle(house, worker):
+    claim = house.claim()
+    caller = _in_the_middle(house, claim.job.id, lambda: house.store.request_cancel(claim.job.id))
+
+    worker(_ENDLESS).supervise(claim)
+    caller.join()
+
+    assert house.store.job(claim.job.id).status is JobStatus.CANCELLED
+
+
+def test_a_stopping_worker_hands_its_job_back_without_counting_the_attempt(house, worker):
+    claim = house.claim()
+    one = worker(_ENDLESS)
+    operator = _in_the_middle(house, claim.job.id, one.stopping.set)
+
+    one.supervise(claim)
+    operator.join()
+
+    again = house.store.claim(claim.job.id, worker="w2", lease=_BOUNDS.lease)
+    assert again.attempt == 1
+
+
+def test_a_job_that_somebody_else_has_taken_is_left_to_them(house, worker):
+    claim = house.store.claim(house.submit().id, worker="w1", lease=timedelta(seconds=-1))
+    other = house.store.claim(claim.job.id, worker="w2", lease=_BOUNDS.lease)
+
+    worker(_PRELUDE + _SUCCESS).supervise(claim)
+
+    job = house.store.job(claim.job.id)
+    assert (job.status, job.stage) == (JobStatus.RUNNING, None)
+    assert house.store.heartbeat(other, lease=_BOUNDS.lease) is False
+
+
+def test_a_spec_that_does_not_fit_the_model_fails_with_its_pointer(house, worker):
+    claim = house.claim('{"layers": [{"match": "no_such_layer", "skip": true}]}')
+
+    worker(_PRELUDE + _SUCCESS).supervise(claim)
+
+    failure = house.store.job(claim.job.id).failure
+    assert failure.code == "spec_not_feasible"
+    assert "/layers/0/match" in failure.message
+
+
+def test_a_file_that_is_gone_fails_the_job_with_words(house, worker):
+    claim = house.claim()
+    house.artifacts.delete(house.store.model(claim.job.model.id).key)
+
+    worker(_PRELUDE + _SUCCESS).supervise(claim)
+
+    assert house.store.job(claim.job.id).failure.code == "upload_gone"
+
+
+class _AwayStore:
+    def fetch(self, *_):
+        message = "the artifact store does not answer"
+        raise BackendUnavailableError(message)
+
+
+def test_a_job_waits_for_files_that_cannot_be_reached(house, worker):
+    claim = house.claim()
+
+    worker(_PRELUDE + _SUCCESS, artifacts=_AwayStore()).supervise(claim)
+
+    again = house.store.claim(claim.job.id, worker="w2", lease=_BOUNDS.lease)
+    assert again.attempt == 1
