@@ -9,6 +9,7 @@ Source: keras 3.15, ``src/saving/saving_lib.py`` and the ``build`` methods in ``
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -252,9 +253,8 @@ def _name_of(config: JsonObject, class_name: str) -> str:
 
 
 def _require_distinct(layers: list[Layer]) -> None:
-    paths = [layer.path for layer in layers]
-    twice = next((path for path in paths if paths.count(path) > 1), None)
-    if twice is not None:
+    [(twice, count), *_] = Counter(layer.path for layer in layers).most_common(1) or [("", 0)]
+    if count > 1:
         raise RefusedFileError(
             "layer_name",
             f"The names of a model's layers must differ. Received twice: {twice}.",

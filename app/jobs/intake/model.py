@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
@@ -198,7 +199,7 @@ def _summary(  # noqa: PLR0913
         class_name=root.class_name,
         inputs=inputs_of(root),
         outputs=outputs_of(root),
-        layers=tuple(_layer_summary(layer, weights) for layer in root.walk()),
+        layers=_layer_summaries(root, weights),
         weights=tuple(_weight_summary(weight) for weight in weights),
         parameters=sum(math.prod(weight.tensor.shape) for weight in weights),
         weight_bytes=sum(weight.tensor.bytes for weight in weights),
@@ -224,12 +225,18 @@ def _require_read_alike_by_keras_3(root: Layer, keras_version: str) -> None:
             )
 
 
-def _layer_summary(layer: Layer, weights: tuple[StoredWeight, ...]) -> LayerSummary:
-    inside = {layer.path, *(child.path for child in layer.walk())}
-    parameters = sum(
-        math.prod(weight.tensor.shape) for weight in weights if weight.layer.path in inside
+def _layer_summaries(root: Layer, weights: tuple[StoredWeight, ...]) -> tuple[LayerSummary, ...]:
+    own: Counter[str] = Counter()
+    for weight in weights:
+        own[weight.layer.path] += math.prod(weight.tensor.shape)
+    return tuple(
+        LayerSummary(
+            name=layer.path,
+            class_name=layer.class_name,
+            parameters=sum(own[inner.path] for inner in (layer, *layer.walk())),
+        )
+        for layer in root.walk()
     )
-    return LayerSummary(name=layer.path, class_name=layer.class_name, parameters=parameters)
 
 
 def _weight_summary(weight: StoredWeight) -> WeightSummary:
