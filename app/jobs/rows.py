@@ -94,15 +94,15 @@ def append_events(
 
 
 def append_history(
-    connection: Connection, job_id: str, fence: int, chunk: HistoryChunk, *, at: datetime
+    connection: Connection, job_id: str, chunk: HistoryChunk, *, at: datetime
 ) -> None:
-    """Write further rows of the attempt ``fence``; each that stands for an epoch is an event."""
-    last = select(func.coalesce(func.max(history.c.number), 0)).where(
-        history.c.job_id == job_id, history.c.fence == fence
-    )
+    """Write further rows; each that stands for an epoch is an event.
+
+    The transaction holds the job's row.
+    """
+    last = select(func.coalesce(func.max(history.c.number), 0)).where(history.c.job_id == job_id)
     row = insert(history).values(
         job_id=job_id,
-        fence=fence,
         number=connection.scalars(last).one() + 1,
         scope=chunk.scope,
         columns=chunk.columns,
@@ -115,10 +115,9 @@ def append_history(
 
 def read_history(connection: Connection, job_id: str) -> History:
     """Return the figures of the attempt that holds the job, or held it last."""
-    fence = select(jobs.c.fence).where(jobs.c.id == job_id).scalar_subquery()
     query = (
         select(history.c.scope, history.c.columns)
-        .where(history.c.job_id == job_id, history.c.fence == fence)
+        .where(history.c.job_id == job_id)
         .order_by(history.c.number)
     )
     chunks = connection.execute(query).all()

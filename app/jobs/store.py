@@ -385,7 +385,7 @@ class Store:
             )
             update_job(connection, job, after, at=now)
             for chunk in history:
-                append_history(connection, job.id, claim.fence, chunk, at=now)
+                append_history(connection, job.id, chunk, at=now)
 
     def succeed(self, claim: Claim, result: JobResult, artifacts: Iterable[StoredArtifact]) -> Job:
         """Publish the result; the files are in the artifact store already.

@@ -117,8 +117,7 @@ history = Table(
     "history",
     metadata,
     _of_job(),
-    Column("fence", Integer, primary_key=True, autoincrement=False),
-    #: Counted from 1 within an attempt.
+    #: Counted from 1 within an attempt; those of an attempt that was given up are deleted.
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("scope", _word(Scope), nullable=False),
     Column("columns", JsonOf(Columns), nullable=False),

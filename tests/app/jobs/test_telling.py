@@ -113,9 +113,11 @@ def test_every_epoch_is_told_and_no_step(store, caller):
 def test_a_loss_that_is_not_finite_is_none(store, caller):
     claim = caller.claimed()
     diverged = {"epoch": (1, 2, 3), "loss": (float("nan"), float("inf"), 1.0)}
+    chunk = HistoryChunk(scope=Scope.EPOCH, columns=diverged)
 
-    store.record(claim, history=[HistoryChunk(scope=Scope.EPOCH, columns=diverged)])
+    store.record(claim, history=[chunk])
 
+    assert chunk.columns["loss"] == (None, None, 1.0)
     assert store.history(claim.job.id).epochs["loss"] == (None, None, 1.0)
     assert told(store, claim.job.id)[-2][1] == {"epoch": 2, "loss": None}
 

@@ -83,11 +83,10 @@ def _create_parts_of_jobs() -> None:
     op.create_table(
         "history",
         sa.Column("job_id", sa.String(40), nullable=False),
-        sa.Column("fence", sa.Integer, nullable=False),
         sa.Column("number", sa.Integer, nullable=False),
         sa.Column("scope", sa.String(32), nullable=False),
         sa.Column("columns", sa.Text, nullable=False),
-        sa.PrimaryKeyConstraint("job_id", "fence", "number", name="pk_history"),
+        sa.PrimaryKeyConstraint("job_id", "number", name="pk_history"),
         _to_job("history"),
     )
     op.create_table(
