@@ -204,8 +204,7 @@ def test_pruned_weights_are_not_minus_zero_and_survive_an_infinite_step():
 
 
 def test_the_moving_averages_are_masked_too():
-    optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9)
-    pruning = Pruning(dense_model(optimizer), CUBIC, total_steps=STEPS)
+    pruning = Pruning(dense_model(averaging()), CUBIC, total_steps=STEPS)
     inner = pruning.model.optimizer.inner_optimizer
     record = Record(
         lambda model: [
@@ -222,8 +221,21 @@ def test_the_moving_averages_are_masked_too():
     assert record.seen == [[0, 0]] * STEPS
 
 
-def test_weights_are_still_sparse_when_the_average_replaces_them():
-    optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9)
+def averaging():
+    return keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        pytest.param(averaging(), id="one optimizer"),
+        pytest.param(
+            keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(averaging())),
+            id="one for each group of variables",
+        ),
+    ],
+)
+def test_weights_are_still_sparse_when_the_average_replaces_them(optimizer):
     pruning = Pruning(dense_model(optimizer), CUBIC, total_steps=STEPS)
     last = Record(lambda model: weights_of(model)[0])
 
@@ -240,8 +252,7 @@ def test_weights_are_sparse_while_the_averages_are_swapped_in():
             seen.append(zeros_of(self.model))
 
     seen = []
-    optimizer = keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9)
-    pruning = Pruning(dense_model(optimizer), CUBIC, total_steps=2 * STEPS)
+    pruning = Pruning(dense_model(averaging()), CUBIC, total_steps=2 * STEPS)
 
     fit(pruning, epochs=2, callbacks=[keras.callbacks.SwapEMAWeights(swap_on_epoch=True), Look()])
 
