@@ -116,11 +116,12 @@ def test_what_cannot_be_trained_on_is_refused_by_name(npz, arrays, code):
     assert refusal.hint
 
 
-def test_a_nan_is_found_wherever_it_stands(npz, monkeypatch):
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_value_that_is_not_finite_is_found_wherever_it_stands(npz, monkeypatch, value):
     monkeypatch.setattr(dataset, "_BLOCK_BYTES", 16)
     for place in range(12):
         x = _X.copy()
-        x.flat[place] = np.nan
+        x.flat[place] = value
 
         assert _refusal(npz(x=x, y=_Y)).code == "not_finite"
 
