@@ -57,12 +57,13 @@ def _compile_config(path: Path) -> Mapping[str, JsonValue] | None:
 
 def _leaves(entry: JsonValue) -> Iterator[JsonValue]:
     match entry:
-        case None:
-            return
         case str():
             yield entry
         case {"class_name": "function", "config": str(name)}:
             yield name
+        case {"class_name": "MeanMetricWrapper", "config": {"fn": str(function)}}:
+            # How Keras 2 writes "accuracy"; Keras 3 opens it and then calls the string.
+            yield function
         case {"class_name": str(), "config": {"reduction": "auto", **config}, **rest}:
             # Keras 2's word for its default, which Keras 3 names.
             yield {**rest, "class_name": entry["class_name"], "config": config}

@@ -64,6 +64,8 @@ class Feeder:
                 hint="Leave out rescale and offset.",
             )
         structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+        # Like Keras' own adapters: TensorFlow's pipelines know no lists.
+        structure = keras.tree.lists_to_tuples(structure)
         return cls(structure, forms, preprocessing, batch_size)
 
     def accept(self, stored: tuple[Array, ...]) -> Any:

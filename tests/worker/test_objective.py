@@ -179,6 +179,11 @@ _SPARSE = {
             Compiled(_SPARSE),
             id="Keras 2's default reduction",
         ),
+        pytest.param(
+            {"metrics": [[{"class_name": "MeanMetricWrapper", "config": {"fn": "mae"}}]]},
+            Compiled(None, ("mae",)),
+            id="Keras 2's metrics",
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", ["keras", "h5"])

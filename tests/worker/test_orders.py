@@ -1,0 +1,329 @@
+"""Both orders, carried out in this process on small models of every kind."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.jobs.intake.dataset import summarise_dataset
+from app.jobs.intake.model import summarise_model
+from app.jobs.job import Stage
+from app.jobs.plan import plan
+from app.jobs.spec import JobSpec
+from worker.errors import RefusedError
+from worker.messages import Advanced, PruneOrder, VerifyOrder
+
+keras = pytest.importorskip("keras")
+layers = keras.layers
+
+pytestmark = pytest.mark.filterwarnings(
+    # Keras 3.15 on NumPy 2.
+    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
+)
+
+_DATA = Path(__file__).parents[1] / "data"
+_SPEC = {
+    "schedule": {"kind": "polynomial_decay", "final_sparsity": 0.75, "frequency": 2},
+    "training": {"epochs": 2, "batch_size": 16},
+}
+
+
+class _Orders:
+    """Gives both orders as a supervisor does, and keeps what is reported."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.reports = []
+        self.pruned = None
+
+    def save(self, model, suffix="keras"):
+        path = self.folder / f"uploaded.{suffix}"
+        model.save(path)
+        return path
+
+    def arrays(self, **arrays):
+        path = self.folder / "dataset.npz"
+        np.savez(path, **arrays)
+        return path
+
+    def prune(self, model, dataset=None, **spec):
+        from worker.pruning import prune
+
+        asked = JobSpec.model_validate_json(json.dumps(_SPEC | spec))
+        summary = None if dataset is None else summarise_dataset(dataset)
+        planned = plan(asked, summarise_model(model), summary)
+        self.order = PruneOrder(
+            folder=self.folder,
+            model=model,
+            dataset=dataset,
+            artifact=self.folder / "model.keras",
+            reference=self.folder / "reference.npz",
+            spec=planned.spec,
+            total_steps=planned.total_steps,
+        )
+        self.pruned = prune(self.order, self.reports.append)
+        return self.pruned
+
+    def verify(self, **changes):
+        from worker.verifying import verify
+
+        order = VerifyOrder(
+            folder=self.folder,
+            dataset=self.order.dataset,
+            artifact=self.order.artifact,
+            reference=self.order.reference,
+            spec=self.order.spec,
+            pruned=self.pruned.model_copy(update=changes),
+        )
+        return verify(order, self.reports.append)
+
+    @property
+    def notices(self):
+        return [report.notice.code for report in self.reports if report.kind == "notice"]
+
+    @property
+    def stages(self):
+        return [report.stage for report in self.reports if report.kind == "stage"]
+
+
+@pytest.fixture
+def orders(tmp_path):
+    keras.utils.set_random_seed(0)
+    yield _Orders(tmp_path)
+    keras.backend.clear_session()
+
+
+@pytest.fixture
+def classes():
+    """Forty samples of three classes."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(40, 6)).astype(np.float32)
+    return x, x[:, :3].argmax(axis=1)
+
+
+def _perceptron(activation="softmax", units=3):
+    return keras.Sequential(
+        [keras.Input((6,)), layers.Dense(8, "relu"), layers.Dense(units, activation)]
+    )
+
+
+def _of_two_inputs():
+    left, right = keras.Input((6,), name="left"), keras.Input((6, 1), name="right")
+    joined = layers.concatenate([layers.Dense(4)(left), layers.Flatten()(right)])
+    return keras.Model([left, right], layers.Dense(3, activation="softmax")(joined))
+
+
+def _nested():
+    encoder = keras.Sequential([keras.Input((6,)), layers.Dense(8, "relu")], name="encoder")
+    return keras.Sequential([keras.Input((6,)), encoder, layers.Dense(3, "softmax")])
+
+
+def _recurrent():
+    return keras.Sequential([keras.Input((6, 1)), layers.LSTM(4), layers.Dense(3, "softmax")])
+
+
+def _convolutional():
+    return keras.Sequential(
+        [
+            keras.Input((6, 1)),
+            layers.Conv1D(4, 3),
+            layers.BatchNormalization(),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(3, "softmax"),
+        ]
+    )
+
+
+@pytest.mark.parametrize("make", [_perceptron, _of_two_inputs, _nested, _recurrent, _convolutional])
+def test_every_kind_of_model_comes_out_exactly_as_sparse_as_asked(orders, classes, make):
+    x, y = classes
+    model = make()
+    names = [tensor.name for tensor in model.inputs]
+    x_train = {"x_train": x} if len(names) == 1 else {f"x_train/{name}": x for name in names}
+    x_test = {"x_test": x} if len(names) == 1 else {f"x_test/{name}": x for name in names}
+    dataset = orders.arrays(**x_train, y_train=y, **x_test, y_test=y)
+
+    pruned = orders.prune(orders.save(model), dataset)
+    verified = orders.verify()
+
+    for tensor in pruned.tensors:
+        if tensor.planned_zeros is not None:
+            assert tensor.zeros == tensor.planned_zeros == round(np.prod(tensor.shape) * 0.75)
+    assert verified.artifact.max_abs_error <= 1e-5
+    assert set(verified.artifact.metrics) == set(pruned.baseline) == {"loss", "accuracy"}
+    assert verified.parameters.total == model.count_params()
+    assert orders.stages == list(Stage)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_file_of_keras_2_comes_out_as_one_of_keras_3(orders):
+    uploaded = _DATA / "keras2_cnn.h5"
+    [form] = summarise_model(uploaded).inputs
+    x = np.random.default_rng(0).random((40, *form.shape[1:])).astype(np.float32)
+    dataset = orders.arrays(x=x, y=np.arange(40) % 2)
+
+    orders.prune(uploaded, dataset)
+
+    assert orders.verify().artifact.verified
+    assert set(orders.pruned.baseline) == {"loss", "accuracy"}
+
+
+def test_without_data_the_model_is_pruned_at_once(orders):
+    pruned = orders.prune(orders.save(_perceptron()))
+
+    verified = orders.verify()
+
+    assert (pruned.baseline, pruned.evaluated_on) == (None, None)
+    assert verified.sparsity == pytest.approx(0.75, abs=0.01)
+    assert verified.artifact.metrics == {}
+    assert Stage.FINE_TUNING not in orders.stages
+
+
+def test_without_data_an_embedding_is_asked_for_rows_that_it_has(orders):
+    model = keras.Sequential([keras.Input((None,)), layers.Embedding(5, 4), layers.LSTM(2)])
+
+    orders.prune(orders.save(model))
+
+    assert orders.verify().artifact.max_abs_error <= 1e-5
+
+
+def test_the_figures_are_those_that_plain_keras_measures_on_the_file(orders, classes):
+    x, y = classes
+    dataset = orders.arrays(x_train=x, y_train=y, x_test=x[:30], y_test=y[:30])
+    orders.prune(orders.save(_perceptron()), dataset)
+
+    verified = orders.verify()
+
+    model = keras.saving.load_model(orders.order.artifact)
+    right = model.predict(x[:30], verbose=0).argmax(axis=1) == y[:30]
+    zeros = sum(int(np.count_nonzero(w == 0)) for w in model.get_weights())
+    assert verified.artifact.metrics["accuracy"] == pytest.approx(right.mean())
+    assert verified.parameters.nonzero == verified.parameters.total - zeros
+    assert verified.artifact.bytes == orders.order.artifact.stat().st_size
+
+
+def test_the_same_seed_gives_the_same_file(orders, classes):
+    x, y = classes
+    dataset = orders.arrays(x=x, y=y)
+    model = keras.Sequential([keras.Input((6,)), layers.Dropout(0.5), layers.Dense(3, "softmax")])
+    uploaded = orders.save(model)
+
+    orders.prune(uploaded, dataset)
+    first = orders.verify().artifact.sha256
+    orders.prune(uploaded, dataset)
+
+    assert orders.verify().artifact.sha256 == first
+
+
+def test_progress_begins_with_the_first_step_and_ends_with_the_last(orders, classes):
+    x, y = classes
+    dataset = orders.arrays(x_train=x, y_train=y, x_val=x, y_val=y)
+
+    orders.prune(orders.save(_perceptron()), dataset)
+
+    told = [report for report in orders.reports if isinstance(report, Advanced)]
+    assert told[0].progress.step == 1
+    assert told[-1].progress.step == told[-1].progress.total_steps == 6
+    assert told[-1].progress.sparsity == pytest.approx(0.75, abs=0.01)
+    rows = [row for report in told for chunk in report.history for row in chunk.rows()]
+    assert [row["step"] for row in rows if "step" in row] == [1, 2, 3, 4, 5, 6]
+    assert [set(row) for row in rows if "epoch" in row] == [
+        {"epoch", "sparsity", "loss", "accuracy", "val_loss", "val_accuracy"}
+    ] * 2
+
+
+def test_a_model_that_knows_nothing_yet_is_told_apart(orders, classes):
+    x, y = classes
+    dataset = orders.arrays(x=x[:, ::-1] * 0, y=y)
+
+    orders.prune(orders.save(_perceptron()), dataset)
+
+    assert orders.notices == ["loss_inferred", "baseline_at_chance"]
+
+
+def test_a_training_that_diverges_is_refused_with_what_to_try(orders, classes):
+    x, y = classes
+    dataset = orders.arrays(x_train=x * 1e18, y_train=y, x_test=x, y_test=y)
+    training = {
+        "optimizer": {"kind": "sgd", "learning_rate": 1e30},
+        "loss": "mean_squared_error",
+        "epochs": 4,
+        "batch_size": 8,
+    }
+
+    with pytest.raises(RefusedError, match="learning_rate") as refused:
+        orders.prune(orders.save(_perceptron("linear", units=1)), dataset, training=training)
+
+    assert refused.value.failure.code == "training_diverged"
+
+
+def test_preprocessing_is_applied_as_declared(orders, classes):
+    x, y = classes
+    dataset = orders.arrays(x_train=x, y_train=y, x_test=x, y_test=y)
+    uploaded = orders.save(_perceptron())
+    scaled = {"preprocessing": {"rescale": 2.0, "offset": 1.0}}
+
+    baseline = orders.prune(uploaded, dataset, **scaled).baseline
+    dataset = orders.arrays(x_train=x * 2 + 1, y_train=y, x_test=x * 2 + 1, y_test=y)
+
+    assert orders.prune(uploaded, dataset).baseline == pytest.approx(baseline)
+
+
+def test_a_file_that_is_not_the_pruned_model_is_not_published(orders, classes):
+    x, y = classes
+    orders.prune(orders.save(_perceptron()), orders.arrays(x=x, y=y))
+    other = keras.saving.load_model(orders.order.artifact)
+    bias = other.layers[-1].bias
+    bias.assign(bias + 1.0)
+    other.layers[-1].activation = keras.activations.linear
+    other.save(orders.order.artifact)
+
+    with pytest.raises(RefusedError, match="its outputs differ") as refused:
+        orders.verify()
+
+    assert refused.value.failure.code == "verification_failed"
+
+
+def test_a_file_that_plain_keras_cannot_open_is_not_published(orders):
+    orders.prune(orders.save(_perceptron()))
+    content = orders.order.artifact.read_bytes()
+    orders.order.artifact.write_bytes(content[: len(content) // 2])
+
+    with pytest.raises(RefusedError, match="plain Keras cannot open it"):
+        orders.verify()
+
+
+def test_a_tensor_with_too_few_zeros_is_not_published(orders):
+    pruned = orders.prune(orders.save(_perceptron()))
+    more = [
+        tensor.model_copy(update={"planned_zeros": tensor.zeros + 1})
+        if tensor.planned_zeros is not None
+        else tensor
+        for tensor in pruned.tensors
+    ]
+
+    with pytest.raises(
+        RefusedError, match=r"must have at least 37 zeros\. Received: 36"
+    ) as refused:
+        orders.verify(tensors=tuple(more))
+
+    assert refused.value.failure.code == "sparsity_missed"
+
+
+def test_who_verifies_has_nothing_of_the_library_that_knows_keras():
+    script = (
+        "import sys, worker.runner, worker.verifying;"
+        "print(sorted(name for name in sys.modules if name.startswith('pruning_core')))"
+    )
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert "pruning_core.config" in loaded
+    assert not {"optimizer", "training", "callback", "export"} & {
+        name.rpartition(".")[2] for name in json.loads(loaded.replace("'", '"'))
+    }
