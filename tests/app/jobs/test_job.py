@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.jobs.errors import JobConflictError
@@ -30,6 +30,7 @@ def after(job, moves):
     return job
 
 
+@settings(deadline=None)
 @given(statuses, statuses)
 def test_a_move_is_made_or_changes_nothing(before, status):
     assert after(a_job(before), [status]).status in {before, status}
@@ -42,6 +43,7 @@ def test_a_refused_move_names_both_statuses():
         job.moved_to(JobStatus.RUNNING, at=LATER)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(FINAL)), st.lists(statuses))
 def test_a_final_job_stays_as_it_is(status, moves):
     job = a_job(status)
@@ -49,6 +51,7 @@ def test_a_final_job_stays_as_it_is(status, moves):
     assert after(job, moves) == job
 
 
+@settings(deadline=None)
 @given(st.lists(statuses))
 def test_finished_at_is_set_exactly_when_the_job_is_final(moves):
     job = after(a_job(), moves)
@@ -56,6 +59,7 @@ def test_finished_at_is_set_exactly_when_the_job_is_final(moves):
     assert (job.finished_at is not None) == (job.status in FINAL)
 
 
+@settings(deadline=None)
 @given(st.lists(statuses))
 def test_a_job_succeeds_only_after_it_has_been_running(moves):
     job = after(a_job(), moves)

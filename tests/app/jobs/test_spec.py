@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.jobs.errors import RefusedSpecError
@@ -407,6 +407,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*JobSpec.model_fields, "x"]), json_values))
 def test_anything_is_either_a_spec_or_refused_with_faults(value):
     try:
