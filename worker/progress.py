@@ -23,7 +23,9 @@ _MOST_ROWS = 2000
 
 
 class ProgressReports(keras.callbacks.Callback):
-    """Reports the first step, then at most twice a second; and ends a training that diverges.
+    """Reports the first step and the last, between them at most twice a second.
+
+    A training that diverges is ended.
 
     Args:
         report: Where to.
@@ -77,14 +79,19 @@ class ProgressReports(keras.callbacks.Callback):
         now = self._clock()
         if self.steps == 1:
             self._first_step_at = now
-        if now - self._reported_at >= _SECONDS_BETWEEN_REPORTS:
+        if self._is_due(now):
             self._send(now)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Keep the epoch's figures, and report."""
+        """Keep the epoch's figures, and report when it is time to, or the training is over."""
         row = {"epoch": epoch + 1, "sparsity": self._sparsity_at(self.steps), **renamed(logs or {})}
         self._epoch_rows.append(row)
-        self._send(self._clock())
+        now = self._clock()
+        if self._is_due(now) or self.steps == self._total_steps:
+            self._send(now)
+
+    def _is_due(self, now: float) -> bool:
+        return now - self._reported_at >= _SECONDS_BETWEEN_REPORTS
 
     def _require_finite(self, loss: float) -> None:
         if math.isfinite(loss):

@@ -90,13 +90,12 @@ def worker(house, broker):
 
 
 def test_a_worker_outlives_whatever_happens_to_a_runner(worker, samples):
-    killed = worker.submit('{"training": {"epochs": 300}}', dataset=samples)
+    killed = worker.submit('{"training": {"epochs": 100}}', dataset=samples)
     worker.wait_for_training(killed)
     os.kill(worker.runners()[0], signal.SIGKILL)
+    ended = worker.wait_for_end(killed)
     cancelled = worker.submit(_ENDLESS, dataset=samples)
     next_ = worker.submit(dataset=samples)
-
-    ended = worker.wait_for_end(killed)
     worker.wait_for_training(cancelled)
     worker.house.store.request_cancel(cancelled)
 
