@@ -1,5 +1,6 @@
 """The real service, once for all end-to-end tests: API, worker, broker, each a process."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ def files(tmp_path_factory) -> Path:
         check=True,
         capture_output=True,
     )
+    shutil.copy(ROOT / "tests" / "data" / "keras2_cnn.h5", folder)
     return folder
 
 

@@ -11,7 +11,7 @@ from tests.e2e.processes import runners
 
 _SHORT = {"training": {"epochs": 2}, "schedule": {"kind": "one_shot", "target_sparsity": 0.5}}
 _LONG = {"training": {"epochs": 2000}, "schedule": {"kind": "one_shot", "target_sparsity": 0.5}}
-_MIDDLE = {**_SHORT, "training": {"epochs": 60, "batch_size": 32}}
+_MIDDLE = {**_SHORT, "training": {"epochs": 20, "batch_size": 32}}
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 

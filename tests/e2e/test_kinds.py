@@ -10,7 +10,13 @@ from tests.e2e.calls import (
     measured_by_plain_keras,
 )
 
-_KINDS = {"two_inputs": "halves", "nested": "digits", "lstm": "rows"}
+#: A model's file, and the digits in the shape that it takes.
+_KINDS = {
+    "keras2_cnn.h5": "digits.npz",
+    "two_inputs.keras": "halves.npz",
+    "nested.keras": "digits.npz",
+    "lstm.keras": "rows.npz",
+}
 _SPEC = {
     "schedule": {"kind": "constant", "target_sparsity": 0.75},
     "training": {"epochs": 1, "batch_size": 64},
@@ -21,8 +27,7 @@ _SPEC = {
 def jobs(client, files):
     """One job of each kind, all of them in the queue at once."""
     return {
-        kind: accepted(client, files / f"{kind}.keras", files / f"{data}.npz", _SPEC)
-        for kind, data in _KINDS.items()
+        kind: accepted(client, files / kind, files / data, _SPEC) for kind, data in _KINDS.items()
     }
 
 
@@ -31,10 +36,7 @@ def measured(client, files, jobs, tmp_path_factory):
     """What plain Keras finds in each downloaded file."""
     folder = tmp_path_factory.mktemp("kinds")
     pairs = [
-        (
-            download(client, ended(client, jobs[kind]["id"]), folder / f"{kind}.keras"),
-            files / f"{data}.npz",
-        )
+        (download(client, ended(client, jobs[kind]["id"]), folder / f"{kind}.keras"), files / data)
         for kind, data in _KINDS.items()
     ]
     return dict(zip(_KINDS, measured_by_plain_keras(pairs, cwd=folder), strict=True))
