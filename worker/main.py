@@ -101,7 +101,11 @@ def _celery(redis_url: str) -> Celery:
 
 def _serve(celery: Celery) -> int:
     worker = celery.Worker(
-        hostname=_name(), without_gossip=True, without_mingle=True, without_heartbeat=True
+        hostname=_name(),
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
     )
     worker.start()
     return worker.exitcode or 0
