@@ -93,11 +93,18 @@ class ArtifactStore:
         """
         size = self.size(key)
         stop = size if end is None else min(end, size)
-        if start >= stop:
-            return iter(())
-        with _translated(key):
-            found = obstore.get(self._store, key, options={"range": (start, stop)})
-        return _chunks(key, found)
+        return self._chunks(key, start, stop)
+
+    def _chunks(self, key: str, start: int, stop: int) -> Iterator[bytes]:
+        # Not obstore's own stream: on a file that was cut off meanwhile, it never ends.
+        for begin in range(start, stop, _CHUNK_BYTES):
+            end = min(begin + _CHUNK_BYTES, stop)
+            with _translated(key):
+                chunk = bytes(obstore.get_range(self._store, key, start=begin, end=end))
+            if len(chunk) < end - begin:
+                message = f"the artifact store has lost the end of {key}"
+                raise BackendUnavailableError(message)
+            yield chunk
 
     def size(self, key: str) -> int:
         """Return the file's size in bytes.
@@ -134,11 +141,6 @@ def _checked(key: str) -> str:
         message = f"a key must be plain names joined by '/'. Received: {key!r}"
         raise ValueError(message)
     return key
-
-
-def _chunks(key: str, found: obstore.GetResult) -> Iterator[bytes]:
-    with _translated(key):
-        yield from found.stream(min_chunk_size=_CHUNK_BYTES)
 
 
 @contextmanager

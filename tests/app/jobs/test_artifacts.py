@@ -222,6 +222,20 @@ def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path):
         ArtifactStore((tmp_path / "file" / "files").as_uri())
 
 
+@pytest.mark.parametrize(
+    "left", [pytest.param(2**21, id="between chunks"), pytest.param(2**21 + 7, id="in a chunk")]
+)
+def test_a_file_that_breaks_off_in_a_download_is_unavailable(files, content_file, folder, left):
+    files.put("a/b", content_file)
+    chunks = files.stream("a/b")
+    next(chunks)
+
+    os.truncate(folder / "a" / "b", left)
+
+    with pytest.raises(BackendUnavailableError):
+        list(chunks)
+
+
 def test_no_two_attempts_write_to_one_place():
     keys = [artifact_key("job_1", fence, "model.keras") for fence in range(3)]
 
