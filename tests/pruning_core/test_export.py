@@ -104,6 +104,9 @@ def test_equal_models_give_equal_bytes(tmp_path):
     pc.save(model, tmp_path / "other.keras")
 
     assert (tmp_path / "one.keras").read_bytes() == (tmp_path / "other.keras").read_bytes()
+    with zipfile.ZipFile(tmp_path / "one.keras") as archive:
+        assert {member.date_time[0] for member in archive.infolist()} == {1980}
+        assert json.loads(archive.read("metadata.json"))["date_saved"] == "1980-01-01@00:00:00"
 
 
 def test_an_existing_file_is_replaced_and_nothing_else_is_left(tmp_path):

@@ -146,6 +146,8 @@ def test_a_layer_in_two_nested_models_goes_by_its_first_path():
     model = keras.Model(inputs, other(one(inputs)))
 
     assert pruned_names(model) == ["one/shared/kernel"]
+    with pytest.raises(PruningConfigError, match="closest names are one/shared"):
+        select(model, PruningConfig(layers=(LayerRule(match="other/shared"),)))
 
 
 def test_a_weight_that_two_layers_share_is_listed_once():

@@ -274,8 +274,8 @@ def test_gradient_accumulation_makes_one_step_of_several_batches():
 def test_mixed_precision_scales_the_loss_outside():
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        model = dense_model(keras.optimizers.Adam(0.01, loss_scale_factor=8.0))
-        pruning = Pruning(model, CUBIC, total_steps=STEPS)
+        optimizer = keras.optimizers.Adam(0.01, loss_scale_factor=8.0)
+        pruning = Pruning(dense_model(), CUBIC, total_steps=STEPS, optimizer=optimizer)
     finally:
         keras.config.set_dtype_policy("float32")
     record = Record(zeros_of)
@@ -424,6 +424,17 @@ def test_the_given_model_is_not_touched(run):
     own = {id(variable) for variable in model.variables}
     assert not own & {id(variable) for variable in pruning.model.variables}
     assert not own & {id(variable) for variable in stripped.variables}
+
+
+def test_stripping_gives_a_model_of_its_own():
+    pruning = Pruning(dense_model("adam"), CUBIC, total_steps=STEPS)
+
+    stripped = pruning.strip()
+
+    trained = {id(variable) for variable in pruning.model.variables}
+    assert not trained & {id(variable) for variable in stripped.variables}
+    assert type(stripped.optimizer) is keras.optimizers.Adam
+    assert isinstance(pruning.model.optimizer, PruningOptimizer)
 
 
 def test_the_copy_is_compiled_as_the_model_was():
