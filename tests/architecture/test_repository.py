@@ -48,16 +48,6 @@ def test_celery_is_imported_in_three_files():
     assert importers == {"app/jobs/queue.py", "worker/main.py", "worker/tasks.py"}
 
 
-def test_the_library_imports_no_backend():
-    importers = [
-        path.relative_to(_ROOT).as_posix()
-        for path in sorted((_ROOT / "pruning_core").rglob("*.py"))
-        if _imported(path) & {"tensorflow", "jax", "torch"}
-    ]
-
-    assert not importers
-
-
 def test_no_file_is_named_for_nothing():
     nameless = [path for path in _SOURCES if path.stem in {"utils", "util", "helpers", "misc"}]
 
