@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -19,6 +20,7 @@ _CLASS_NAMES = {
     CATEGORICAL: "CategoricalCrossentropy",
     BINARY: "BinaryCrossentropy",
 }
+_ACCURACY = ("accuracy", "acc")
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,23 @@ def choose_objective(
     else:
         loss = named
         notices = _doubts(loss, output)
-    metrics = tuple(training.metrics or ()) if training.metrics is not None else compiled.metrics
-    if training.metrics is None and not metrics and name_of(loss) in _CLASS_NAMES:
-        metrics = (_accuracy(loss),)
+    metrics = tuple(_metrics(training, compiled, loss, output))
     return Choice(Objective(loss=loss, metrics=metrics), notices)
+
+
+def _metrics(
+    training: Training, compiled: Compiled, loss: JsonValue, output: Output
+) -> Iterator[JsonValue]:
+    if training.metrics is None and compiled.metrics:
+        # As Keras measured it when the model was trained: its line between logits is at 0.5.
+        for metric in compiled.metrics:
+            yield _accuracy(loss, output, threshold=0.5) if metric in _ACCURACY else metric
+        return
+    classifies = name_of(loss) in _CLASS_NAMES
+    default: tuple[JsonValue, ...] = ("accuracy",) if classifies else ()
+    threshold = 0.0 if takes_logits(loss) else 0.5
+    for metric in default if training.metrics is None else training.metrics:
+        yield _accuracy(loss, output, threshold=threshold) if metric in _ACCURACY else metric
 
 
 def infer_loss(output: Output, labels: Array) -> JsonValue:
@@ -109,16 +124,29 @@ def _of_logits(loss: str) -> JsonValue:
     }
 
 
-def _accuracy(loss: JsonValue) -> JsonValue:
-    if name_of(loss) == BINARY and takes_logits(loss):
-        # Keras' "accuracy" would draw the line at 0.5; between logits it is at 0.
-        return {
-            "module": "keras.metrics",
-            "class_name": "BinaryAccuracy",
-            "config": {"name": "accuracy", "threshold": 0.0},
-            "registered_name": None,
-        }
-    return "accuracy"
+def _accuracy(loss: JsonValue, output: Output, *, threshold: float) -> JsonValue:
+    """Return what Keras takes "accuracy" for, spelled out.
+
+    Keras finds out while it traces the first batch, creates the metric there, and so traces twice.
+    """
+    match name_of(loss):
+        case "sparse_categorical_crossentropy":
+            return _metric("SparseCategoricalAccuracy")
+        case "categorical_crossentropy":
+            return _metric("CategoricalAccuracy")
+        case "binary_crossentropy" if output.units == 1:
+            return _metric("BinaryAccuracy", threshold=threshold)
+        case _:
+            return "accuracy"
+
+
+def _metric(class_name: str, **config: float) -> JsonValue:
+    return {
+        "module": "keras.metrics",
+        "class_name": class_name,
+        "config": {"name": "accuracy", **config},
+        "registered_name": None,
+    }
 
 
 def _inferred(loss: JsonValue, output: Output) -> Notice:

@@ -206,6 +206,8 @@ def _fit(
         epochs=training.epochs,
         sparsity_at=pruning.sparsity_at,
     )
+    # Otherwise its variables are created in the first trace of the step, which is then thrown away.
+    pruning.model.optimizer.build(pruning.model.trainable_variables)
     assert len(batches) == pruning.total_steps, "the training must be as long as it was planned"
     pruning.model.fit(
         batches,

@@ -70,7 +70,9 @@ def test_an_inferred_loss_is_said_with_its_kind_of_output():
     [notice] = choice.notices
     assert notice.code == "loss_inferred"
     assert "sparse_categorical_crossentropy of logits" in notice.message
-    assert choice.objective.metrics == ("accuracy",)
+    assert [metric["class_name"] for metric in choice.objective.metrics] == [
+        "SparseCategoricalAccuracy"
+    ]
     assert choice.classifies
 
 
@@ -103,6 +105,35 @@ def test_between_logits_the_line_for_accuracy_is_drawn_at_zero():
 
     [metric] = choice.objective.metrics
     assert metric["config"] == {"name": "accuracy", "threshold": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("loss", "shape", "metric"),
+    [
+        ("sparse_categorical_crossentropy", (3,), "SparseCategoricalAccuracy"),
+        ("categorical_crossentropy", (3,), "CategoricalAccuracy"),
+        ("binary_crossentropy", (1,), "BinaryAccuracy"),
+    ],
+)
+def test_accuracy_is_spelled_out_as_keras_takes_it(loss, shape, metric):
+    choice = choose_objective(
+        Training(),
+        Compiled(loss, ("acc", "mae")),
+        output=Output(shape, "softmax"),
+        labels=_BINARY,
+    )
+
+    accuracy, other = choice.objective.metrics
+    assert (accuracy["class_name"], accuracy["config"]["name"]) == (metric, "accuracy")
+    assert other == "mae"
+
+
+def test_accuracy_of_several_classes_at_once_is_left_to_keras():
+    choice = choose_objective(
+        Training(), Compiled(), output=Output((3,), "sigmoid"), labels=_MULTI_HOT
+    )
+
+    assert choice.objective.metrics == ("accuracy",)
 
 
 def test_a_loss_of_probabilities_on_a_model_without_an_activation_is_doubted():
