@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import resource
+from contextlib import contextmanager
 
 import pytest
 from starlette.requests import Request
@@ -180,18 +181,19 @@ def test_a_client_that_goes_away_leaves_no_file_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
-    """Lets no file of this process grow beyond 500 bytes."""
+    """Let no file of this process grow beyond 500 bytes; that holds for pytest's own report too."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.usefixtures("full_disk")
 def test_a_full_disk_is_no_fault_of_the_caller(tmp_path):
-    with pytest.raises(BackendUnavailableError, match="cannot be written to"):
+    with pytest.raises(BackendUnavailableError, match="cannot be written to"), full_disk():
         receive(tmp_path, part("model", bytes(1000), filename="m"), END)
 
     assert list(tmp_path.iterdir()) == []
