@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from app.jobs.figures import Figure
 
-#: Column name to values, one a row; all columns have equally many.
-Columns = Mapping[str, tuple[Figure, ...]]
+#: Column name to values, one a row; all columns have equally many. Steps and epochs stay whole.
+Columns = Mapping[str, tuple[int | Figure, ...]]
 
 
 class Scope(StrEnum):

@@ -97,6 +97,15 @@ def test_history_is_read_as_columns(store, caller):
     assert history.epochs == {"epoch": (1,), "loss": (0.85,)}
 
 
+def test_steps_stay_whole_numbers(store, caller):
+    claim = caller.claimed()
+    store.record(claim, history=[HistoryChunk(scope=Scope.STEP, columns={"step": (1, 2)})])
+
+    written = store.history(claim.job.id).model_dump_json()
+
+    assert '"step":[1,2]' in written
+
+
 def test_every_epoch_is_told_and_no_step(store, caller):
     claim = caller.claimed()
     steps = HistoryChunk(scope=Scope.STEP, columns={"step": (1, 2)})
