@@ -4,8 +4,6 @@ It imports TensorFlow and Keras, says ``ready``, takes exactly one order from it
 what was its stdout, and ends. It has no credentials and talks to nobody else.
 """
 
-# pyright: reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import ctypes
@@ -80,17 +78,9 @@ def _take_stdout() -> BinaryIO:
 
 def _warm_up() -> None:
     """Import and run what every job needs, so that no job waits for it."""
-    import keras  # noqa: PLC0415  (after stdout was taken: TensorFlow prints)
-    import numpy as np  # noqa: PLC0415
-
-    importlib.import_module("worker.verifying")  # with all that both orders share
-    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3)])
-    model.compile("adam", "mse", jit_compile=False)
-    batch = np.zeros((2, 8, 8, 1), np.float32)
-    answers = np.zeros((2, 6, 6, 2), np.float32)
-    model.fit(batch, answers, verbose=0)
-    model.evaluate(batch, answers, verbose=0)
-    keras.backend.clear_session()
+    # Not earlier: TensorFlow prints as it is imported.
+    importlib.import_module("worker.rehearsal").rehearse()
+    importlib.import_module("worker.verifying")
 
 
 def _answer(order: Order, report: Callable[[Update], None]) -> Outcome | Refused:
