@@ -9,6 +9,7 @@ from app.api.application import create_app
 from app.api.services import Services
 from app.jobs.artifacts import ArtifactStore
 from app.jobs.database import create_engine, migrate
+from app.jobs.intake.run import Checks
 from app.jobs.queue import Doorbell
 from app.jobs.store import Store
 from app.settings import Settings
@@ -22,15 +23,16 @@ def open_services(settings: Settings) -> Generator[Services]:
     migrate(settings.resolved_database_url)
     engine = create_engine(settings.resolved_database_url)
     try:
-        yield Services(
-            store=Store(engine, max_attempts=settings.max_attempts),
-            files=ArtifactStore(settings.resolved_artifact_url),
-            doorbell=Doorbell(settings.redis_url),
-            incoming=incoming,
-            max_model_bytes=settings.max_model_bytes,
-            max_dataset_bytes=settings.max_dataset_bytes,
-            check_timeout_seconds=settings.check_timeout_seconds,
-        )
+        with Checks(timeout_seconds=settings.check_timeout_seconds) as checks:
+            yield Services(
+                store=Store(engine, max_attempts=settings.max_attempts),
+                files=ArtifactStore(settings.resolved_artifact_url),
+                doorbell=Doorbell(settings.redis_url),
+                checks=checks,
+                incoming=incoming,
+                max_model_bytes=settings.max_model_bytes,
+                max_dataset_bytes=settings.max_dataset_bytes,
+            )
     finally:
         engine.dispose()
 

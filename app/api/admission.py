@@ -17,7 +17,6 @@ from app.api.orders import Order, StoredOrder, UploadOrder
 from app.api.services import Services
 from app.jobs.errors import BackendUnavailableError, RefusedFileError
 from app.jobs.ids import new_id
-from app.jobs.intake.run import check_dataset, check_model
 from app.jobs.job import FileRef, Job
 from app.jobs.plan import Plan, plan
 from app.jobs.spec import JobSpec
@@ -82,7 +81,7 @@ def describe_model(
     Raises:
         RefusedFileError: it cannot be taken.
     """
-    summary = check_model(received.path, timeout_seconds=services.check_timeout_seconds)
+    summary = services.checks.model(received.path)
     ref = _ref(new_id("mdl"), received)
     return StoredModel(
         ref=ref,
@@ -102,7 +101,7 @@ def describe_dataset(
         RefusedDatasetError: it cannot be taken.
     """
     try:
-        summary = check_dataset(received.path, timeout_seconds=services.check_timeout_seconds)
+        summary = services.checks.dataset(received.path)
     except RefusedFileError as error:
         raise RefusedDatasetError(error) from error
     ref = _ref(new_id("dat"), received)

@@ -11,6 +11,7 @@ from typing import Annotated, TypeAlias
 from fastapi import Depends, Request
 
 from app.jobs.artifacts import ArtifactStore
+from app.jobs.intake.run import Checks
 from app.jobs.queue import Doorbell
 from app.jobs.store import Store
 
@@ -22,10 +23,10 @@ class Services:
     store: Store
     files: ArtifactStore
     doorbell: Doorbell
+    checks: Checks
     incoming: Path  #: Existing folder where uploads lie until they are accepted.
     max_model_bytes: int
     max_dataset_bytes: int
-    check_timeout_seconds: float  #: Bound on the static check of one upload.
 
 
 #: Opens the services when the application starts and closes them when it ends.

@@ -1,15 +1,15 @@
-"""``python -m app.jobs.intake model|dataset PATH``: one line of JSON, a summary or a refusal.
+"""The process that checks one file: ``python -m app.jobs.intake``.
 
-This process is where untrusted bytes are parsed, so this is where it is confined.
+It imports what it needs, waits for one question on stdin, ``{"kind": "model", "path": …}`` or
+``{"kind": "dataset", …}``, and answers with one JSON object: a summary or a refusal. Untrusted
+bytes are parsed here, so this is the process that is confined.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import resource
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from app.jobs.errors import RefusedFileError
@@ -19,29 +19,25 @@ _MAX_MEMORY_BYTES = 4 * 2**30
 _MAX_MESSAGE = 1000
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Check one file and print what was found."""
-    parser = argparse.ArgumentParser(prog="python -m app.jobs.intake")
-    parser.add_argument("kind", choices=["model", "dataset"])
-    parser.add_argument("path", type=Path)
-    chosen = parser.parse_args(arguments)
+def main() -> int:
+    """Check one file and print what was found; nothing, where nobody asks."""
     _bound()
-    sys.stdout.write(json.dumps(answer(chosen.kind, chosen.path)) + "\n")
-    return 0
-
-
-def answer(kind: str, path: Path) -> dict[str, object]:
-    """Check the file at ``path``: ``{"summary": …}`` or ``{"refusal": …}``."""
     # Imported late, so that the bounds hold for the libraries that parse.
     from app.jobs.intake.dataset import summarise_dataset  # noqa: PLC0415
     from app.jobs.intake.model import summarise_model  # noqa: PLC0415
 
+    question = sys.stdin.readline()
+    if not question:
+        return 0
+    asked = json.loads(question)
+    summarise = {"model": summarise_model, "dataset": summarise_dataset}[asked["kind"]]
     try:
-        summary = summarise_model(path) if kind == "model" else summarise_dataset(path)
+        answer = {"summary": summarise(Path(asked["path"])).model_dump(mode="json")}
     except RefusedFileError as error:
         message = _printable(error.message)
-        return {"refusal": {"code": error.code, "message": message, "hint": error.hint}}
-    return {"summary": summary.model_dump(mode="json")}
+        answer = {"refusal": {"code": error.code, "message": message, "hint": error.hint}}
+    sys.stdout.write(json.dumps(answer))
+    return 0
 
 
 def _printable(message: str) -> str:

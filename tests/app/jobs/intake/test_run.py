@@ -1,57 +1,62 @@
-import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
 from app.jobs.errors import RefusedFileError
-from app.jobs.intake import __main__ as command
 from app.jobs.intake import run
 from app.jobs.intake.model import summarise_model
-from app.jobs.intake.run import check_dataset, check_model
+from app.jobs.intake.run import Checks
 
 
-def test_the_process_finds_what_the_function_finds(models):
+@pytest.fixture(scope="module")
+def checks():
+    with Checks(timeout_seconds=60) as checks:
+        yield checks
+
+
+def test_the_process_finds_what_the_function_finds(checks, models):
     path = models / "cnn.keras"
 
-    assert check_model(path, timeout_seconds=60) == summarise_model(path)
+    assert checks.model(path) == summarise_model(path)
 
 
-def test_the_process_refuses_as_the_function_does(models):
+def test_the_process_refuses_as_the_function_does(checks, models):
     with pytest.raises(RefusedFileError, match="'code' is or contains a Lambda") as caught:
-        check_model(models / "lambda.keras", timeout_seconds=60)
+        checks.model(models / "lambda.keras")
 
     assert caught.value.code == "lambda_layer"
     assert "Rescaling" in caught.value.hint
 
 
-def test_a_dataset_is_checked_likewise(npz):
-    summary = check_dataset(npz(x=np.zeros((4, 2)), y=np.arange(4)), timeout_seconds=60)
+def test_a_dataset_is_checked_likewise(checks, npz):
+    summary = checks.dataset(npz(x=np.zeros((4, 2)), y=np.arange(4)))
 
     assert summary.highest_label == 3
 
 
 def test_a_check_that_takes_too_long_is_a_refusal(models):
-    with pytest.raises(RefusedFileError) as caught:
-        check_model(models / "cnn.keras", timeout_seconds=0.01)
+    with Checks(timeout_seconds=0.01) as checks, pytest.raises(RefusedFileError) as caught:
+        checks.model(models / "cnn.keras")
 
     assert caught.value.code == "check_timed_out"
 
 
-def test_a_name_that_is_no_text_does_not_break_the_answer(models, tmp_path):
+def test_a_name_that_is_no_text_does_not_break_the_answer(checks, models, tmp_path):
     path = tmp_path / "nested.h5"
     path.write_bytes((models / "nested.h5").read_bytes().replace(b"inner", b"inn\xf2r"))
 
     with pytest.raises(RefusedFileError) as caught:
-        check_model(path, timeout_seconds=60)
+        checks.model(path)
 
     assert caught.value.message.encode("utf-8")
 
 
-def test_a_file_that_breaks_the_process_is_a_refusal(tmp_path):
+def test_a_file_that_breaks_the_process_is_a_refusal(checks, tmp_path):
     with pytest.raises(RefusedFileError) as caught:
-        check_model(tmp_path / "absent.keras", timeout_seconds=60)
+        checks.model(tmp_path / "absent.keras")
 
     assert caught.value.code == "check_crashed"
 
@@ -73,13 +78,54 @@ def test_the_process_is_bounded_before_it_reads():
     assert int(bound.stdout) == 4 * 2**30
 
 
-@pytest.mark.parametrize(("kind", "name"), [("model", "cnn.keras"), ("dataset", "cnn.h5")])
-def test_prints_one_line_of_json(models, monkeypatch, capsys, kind, name):
-    monkeypatch.setattr(command, "_bound", lambda: None)
+def test_a_process_that_waits_serves_one_file(models):
+    with Checks(timeout_seconds=60) as checks:
+        checks.fill()
+        first, second = waiting = list(checks._ready)
 
-    status = command.main([kind, str(models / name)])
+        summaries = [checks.model(models / "cnn.keras") for _ in range(3)]
 
-    printed = capsys.readouterr().out
-    assert status == 0
-    assert printed.count("\n") == 1
-    assert json.loads(printed).keys() <= {"summary", "refusal"}
+        assert summaries[0] == summaries[1] == summaries[2]
+        assert checks._ready == []
+        assert not any(checker.is_alive for checker in waiting)
+        assert first is not second
+
+
+def test_a_process_that_died_while_it_waited_is_not_asked(checks, models):
+    checks.fill()
+    for checker in checks._ready:
+        checker._process.kill()
+        checker._process.wait()
+
+    assert checks.model(models / "cnn.keras") == summarise_model(models / "cnn.keras")
+
+
+def test_nobody_waits_after_the_end():
+    with Checks(timeout_seconds=60) as checks:
+        checks.fill()
+        waiting = list(checks._ready)
+
+    checks.fill()
+
+    assert waiting
+    assert not any(checker.is_alive for checker in waiting)
+    assert checks._ready == []
+
+
+def test_processes_are_ready_again_after_a_while(monkeypatch, models):
+    monkeypatch.setattr(run, "_QUIET_SECONDS", 0.05)
+    with Checks(timeout_seconds=60) as checks:
+        checks.model(models / "cnn.keras")
+        deadline = time.monotonic() + 60
+        while len(checks._ready) < run._MOST_READY and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+        assert len(checks._ready) == run._MOST_READY
+
+
+def test_a_process_that_nobody_asks_ends_in_silence():
+    command = [*run._COMMAND[:1], *run._COMMAND[2:]]
+
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
