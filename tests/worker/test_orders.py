@@ -19,11 +19,6 @@ from worker.messages import Advanced, PruneOrder, VerifyOrder
 keras = pytest.importorskip("keras")
 layers = keras.layers
 
-pytestmark = pytest.mark.filterwarnings(
-    # Keras 3.15 on NumPy 2.
-    "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
-)
-
 _DATA = Path(__file__).parents[1] / "data"
 _SPEC = {
     "schedule": {"kind": "polynomial_decay", "final_sparsity": 0.75, "frequency": 2},
