@@ -33,6 +33,8 @@ class Pruning:
         optimizer: Instead of the model's own; Adam where there is neither.
         loss: Instead of the model's own, in any form that ``compile`` takes.
         metrics: Instead of the model's own, in any form that ``compile`` takes.
+        copy: False prunes the given model itself, and compiles it anew: for a caller who needs
+            it no more, and whose memory does not hold it twice.
 
     Raises:
         PruningConfigError: a schedule cannot reach its target in ``total_steps``, a rule matches
@@ -49,6 +51,7 @@ class Pruning:
         optimizer: keras.optimizers.Optimizer | str | None = None,
         loss: Any = None,
         metrics: Any = None,
+        copy: bool = True,
     ) -> None:
         """Copy and compile; nothing is pruned yet."""
         self.config = config.resolved(total_steps)
@@ -58,7 +61,7 @@ class Pruning:
         if total_steps and not self._compilation.is_complete:
             message = "loss must be given where the model is not compiled. Received: None"
             raise PruningConfigError(message, field="loss")
-        self.model = plain_copy(model)
+        self.model = plain_copy(model) if copy else model
         self._scheduled = _by_schedule(self.model, self.config)
         self._optimizer = self._compilation.compile_pruning(
             self.model, [position for group in self._scheduled for position in group.positions]

@@ -84,7 +84,7 @@ def _check_again(order: PruneOrder) -> None:
 def _prune_at_once(
     order: PruneOrder, model: keras.Model, feeder: Feeder, report: Callable[[Update], None]
 ) -> Pruned:
-    pruning = Pruning(model, order.spec.pruning_config(), total_steps=0)
+    pruning = Pruning(model, order.spec.pruning_config(), total_steps=0, copy=False)
     pruning.finish()
     report(StageBegun(stage=Stage.EXPORTING))
     return _export(order, pruning, feeder, inputs=made_up_inputs(feeder, model), measured=None)
@@ -109,7 +109,7 @@ def _fine_tune(
     measured = _measure(model, feeder, dataset, choice, report)
 
     report(StageBegun(stage=Stage.FINE_TUNING))
-    pruning = Pruning(model, order.spec.pruning_config(), order.total_steps)
+    pruning = Pruning(model, order.spec.pruning_config(), order.total_steps, copy=False)
     _fit(pruning, feeder, dataset, training, report)
 
     report(StageBegun(stage=Stage.EXPORTING))

@@ -426,6 +426,19 @@ def test_the_given_model_is_not_touched(run):
     assert not own & {id(variable) for variable in stripped.variables}
 
 
+def test_without_a_copy_the_given_model_is_pruned_as_a_copy_would_be():
+    model = dense_model("adam")
+    copied = Pruning(model, CUBIC, total_steps=STEPS)
+    fit(copied)
+
+    pruning = Pruning(model, CUBIC, total_steps=STEPS, copy=False)
+    fit(pruning)
+
+    assert pruning.model is model
+    for one, other in zip(weights_of(copied.model), weights_of(model), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_stripping_gives_a_model_of_its_own():
     pruning = Pruning(dense_model("adam"), CUBIC, total_steps=STEPS)
 
