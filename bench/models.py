@@ -23,3 +23,23 @@ def mnist_cnn() -> keras.Model:
         ],
         name="mnist_cnn",
     )
+
+
+def small_cnn(size: int) -> keras.Model:
+    """Return the small CNN of the published pruning examples, untrained and compiled.
+
+    Args:
+        size: Height and width of its images, of one channel.
+    """
+    model = keras.Sequential(
+        [
+            keras.Input((size, size, 1)),
+            layers.Conv2D(12, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(10, activation="softmax"),
+        ],
+        name="small_cnn",
+    )
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
