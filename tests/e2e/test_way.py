@@ -18,7 +18,7 @@ from tests.e2e.calls import (
 
 _SPEC = {
     "schedule": {"kind": "polynomial_decay", "final_sparsity": 0.9, "frequency": 10},
-    "training": {"epochs": 8, "batch_size": 32},
+    "training": {"epochs": 16, "batch_size": 32},
 }
 
 
