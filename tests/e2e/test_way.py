@@ -132,7 +132,7 @@ def test_a_broken_stream_is_taken_up_where_it_broke(client, told):
 def test_the_history_has_a_row_for_each_epoch(client, job):
     metrics = client.get(f"/v1/jobs/{job['id']}/metrics").json()
 
-    assert list(metrics["epochs"]["epoch"]) == list(range(1, 9))
+    assert list(metrics["epochs"]["epoch"]) == list(range(1, 17))
     assert metrics["steps"]["step"][-1] == job["progress"]["total_steps"]
 
 
