@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -15,34 +13,9 @@ import keras
 from pruning_core.allocation import uniform
 from pruning_core.checks import require_finite
 from pruning_core.criterion import Scores, magnitude
+from pruning_core.groups import Scheduled
 from pruning_core.mask import Mask
 from pruning_core.optimizer import PruningOptimizer
-from pruning_core.schedule import Schedule
-
-
-@dataclass(frozen=True)
-class Scheduled:
-    """Weight tensors that follow one schedule."""
-
-    schedule: Schedule  #: Resolved.
-    positions: tuple[int, ...]  #: Where the optimizer has them.
-    variables: tuple[keras.Variable, ...]
-    names: tuple[str, ...]  #: For messages.
-
-    def is_due(self, step: int, *, done_up_to: int) -> bool:
-        """Whether an update falls after step ``done_up_to`` and not after ``step``."""
-        last_update = self.schedule.last_update(step)
-        return last_update is not None and last_update > done_up_to
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """How many weights each tensor has."""
-        return tuple(math.prod(variable.shape) for variable in self.variables)
-
-    def sparsity_at(self, step: int) -> float:
-        """Sparsity of the latest update up to ``step``."""
-        last_update = self.schedule.last_update(step)
-        return 0.0 if last_update is None else self.schedule.sparsity_at(last_update)
 
 
 class MaskUpdates(keras.callbacks.Callback):

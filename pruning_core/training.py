@@ -8,15 +8,14 @@ from typing import Any
 
 import keras
 
-from pruning_core.callback import MaskUpdates, Scheduled, update_masks
+from pruning_core.callback import MaskUpdates, update_masks
 from pruning_core.compilation import Compilation
 from pruning_core.config import PruningConfig
 from pruning_core.copying import plain_copy
 from pruning_core.errors import PruningConfigError
-from pruning_core.mask import count_pruned
+from pruning_core.groups import by_schedule
 from pruning_core.reporting import SparsityReport, report
-from pruning_core.schedule import Schedule
-from pruning_core.selection import Prune, Selected, select_pruned
+from pruning_core.selection import select_pruned
 
 
 class Pruning:
@@ -62,7 +61,7 @@ class Pruning:
             message = "loss must be given where the model is not compiled. Received: None"
             raise PruningConfigError(message, field="loss")
         self.model = plain_copy(model) if copy else model
-        self._scheduled = _by_schedule(self.model, self.config)
+        self._scheduled = by_schedule(self.model, self.config)
         self._optimizer = self._compilation.compile_pruning(
             self.model, [position for group in self._scheduled for position in group.positions]
         )
@@ -75,12 +74,8 @@ class Pruning:
 
     def sparsity_at(self, step: int) -> float:
         """Fraction of the prunable weights that are pruned after ``step``; asks no device."""
-        pruned = sum(
-            count_pruned(size, group.sparsity_at(step))
-            for group in self._scheduled
-            for size in group.sizes
-        )
-        return pruned / sum(size for group in self._scheduled for size in group.sizes)
+        pruned = sum(group.count_pruned(step) for group in self._scheduled)
+        return pruned / sum(group.size for group in self._scheduled)
 
     def finish(self) -> None:
         """Make the last mask update, if the training ended before the schedules did.
@@ -191,20 +186,3 @@ def _count_samples(x: Any) -> int:
         )
         raise PruningConfigError(message, field="x")
     return int(first.shape[0])
-
-
-def _by_schedule(model: keras.Model, config: PruningConfig) -> tuple[Scheduled, ...]:
-    positions = {id(variable): at for at, variable in enumerate(model.trainable_variables)}
-    groups: dict[Schedule, list[Selected]] = {}
-    for entry in select_pruned(model, config):
-        assert isinstance(entry.decision, Prune)
-        groups.setdefault(entry.decision.schedule, []).append(entry)
-    return tuple(
-        Scheduled(
-            schedule=schedule,
-            positions=tuple(positions[id(entry.variable)] for entry in group),
-            variables=tuple(entry.variable for entry in group),
-            names=tuple(entry.name for entry in group),
-        )
-        for schedule, group in groups.items()
-    )
