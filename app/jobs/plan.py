@@ -347,6 +347,10 @@ def _faults_of_labels(
     """Labels that no choice of the runner could take; it sees more, and may still refuse."""
     units = model.output_units
     lowest, highest = dataset.lowest_label, dataset.highest_label
+    if lowest is None or highest is None:
+        given = ", ".join(array.name for array in dataset.arrays)
+        yield FieldError(_DATA, f"the samples must have labels, y_train. Received: {given}")
+        return
     if loss == _BINARY_LOSS and not 0 <= lowest <= highest <= 1:
         yield FieldError(
             _DATA,

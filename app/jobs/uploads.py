@@ -32,6 +32,8 @@ class WeightSummary(_Record):
     dtype: str
     prunable: bool
     reason: str | None  #: Why not; ``None`` when prunable.
+    #: Of an ``EinsumDense``; it says which axes of the kernel are outputs.
+    equation: str | None = None
 
 
 class LayerSummary(_Record):
@@ -68,8 +70,13 @@ class DatasetSummary(_Record):
     validation_samples: int  #: 0 when the file has no ``x_val``.
     test_samples: int  #: 0 when the file has no ``x_test``.
     integer_labels: bool  #: ``y`` holds whole numbers, one a sample.
-    lowest_label: float
-    highest_label: float
+    lowest_label: float | None  #: ``None`` in a file without labels.
+    highest_label: float | None
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the samples have labels; all of them have, or none."""
+        return self.lowest_label is not None
 
 
 class StoredModel(_Record):

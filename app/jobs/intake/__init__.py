@@ -31,7 +31,7 @@ weights_mismatch     the stored weights are not those that the architecture decl
 not_finite           a weight or a sample is NaN or infinite
 object_array         an array of the dataset holds Python objects
 unsupported_dtype    an array of the dataset holds no numbers
-missing_array        ``x`` comes without ``y``, or one of several inputs is absent
+missing_array        ``y`` comes without ``x``, or one of several inputs or parts is absent
 ambiguous_arrays     an array is given in two ways, ``x`` and ``x_train`` for example
 length_mismatch      ``x`` and ``y`` have different numbers of samples
 shape_mismatch       the samples of one part are shaped unlike those of another

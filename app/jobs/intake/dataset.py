@@ -46,7 +46,7 @@ def summarise_dataset(path: Path) -> DatasetSummary:
         names = {name.removesuffix(".npy"): name for name in members.names}
         known = [name for name in names if _is_known(name)]
         if not known:
-            raise _missing("x_train and y_train", "the file has no array of these names")
+            raise _missing("x_train", "the file has no array of a name that is known")
         arrays = [_read(members, name, names[name]) for name in known]
     return _summary(arrays, ignored=tuple(name for name in names if name not in known))
 
@@ -169,7 +169,7 @@ def _missing(name: str, evidence: str) -> RefusedFileError:
         "missing_array",
         f"A dataset needs {name}: {evidence}.",
         hint="Give x_train and y_train (and, if you have them, x_val, y_val, x_test, y_test); "
-        "several inputs as x_train/<input name>.",
+        "several inputs as x_train/<input name>. Without labels, leave out y in every part.",
     )
 
 
@@ -190,9 +190,10 @@ def _summary(arrays: list[_Array], *, ignored: tuple[str, ...]) -> DatasetSummar
         train_samples=samples["train"],
         validation_samples=samples["val"],
         test_samples=samples["test"],
-        integer_labels=all(array.whole and array.shape[1:] in {(), (1,)} for array in labels),
-        lowest_label=min(array.lowest for array in labels),
-        highest_label=max(array.highest for array in labels),
+        integer_labels=bool(labels)
+        and all(array.whole and array.shape[1:] in {(), (1,)} for array in labels),
+        lowest_label=min((array.lowest for array in labels), default=None),
+        highest_label=max((array.highest for array in labels), default=None),
     )
 
 
@@ -217,23 +218,33 @@ def _samples(part: str, arrays: list[_Array]) -> int:
     labels = [array for array in arrays if array.part == part and array.is_label]
     if not inputs and not labels and part != "train":
         return 0
-    if not inputs or not labels:
-        there = inputs or labels
-        wanted = f"x and y of its {part} part"
-        raise _missing(wanted, f"it has only {there[0].name}" if there else "it has neither")
-    wanted_inputs = {array.input_name for array in arrays if not array.is_label}
-    absent = wanted_inputs - {array.input_name for array in inputs}
-    if absent:
-        raise _missing(f"every input in its {part} part", f"'{min(absent)}' is absent")
+    _require_whole(part, inputs, labels, arrays)
+    first = labels[0] if labels else inputs[0]
     for array in inputs:
-        if array.samples != labels[0].samples:
+        if array.samples != first.samples:
             raise RefusedFileError(
                 "length_mismatch",
-                f"{array.name} and {labels[0].name} must have as many samples as each other. "
-                f"Received: {array.samples} and {labels[0].samples}.",
+                f"{array.name} and {first.name} must have as many samples as each other. "
+                f"Received: {array.samples} and {first.samples}.",
                 hint="Cut both to the samples that belong together.",
             )
-    return labels[0].samples
+    return first.samples
+
+
+def _require_whole(
+    part: str, inputs: list[_Array], labels: list[_Array], arrays: list[_Array]
+) -> None:
+    """Refuse a part without inputs, without one of them, or without labels that others have."""
+    has_labels = any(array.is_label for array in arrays)
+    if not inputs or (has_labels and not labels):
+        there = inputs or labels
+        wanted = f"x and y of its {part} part" if has_labels else f"x of its {part} part"
+        raise _missing(wanted, f"it has only {there[0].name}" if there else "it has neither")
+    absent = {array.input_name for array in arrays if not array.is_label} - {
+        array.input_name for array in inputs
+    }
+    if absent:
+        raise _missing(f"every input in its {part} part", f"'{min(absent)}' is absent")
 
 
 def _require_one_shape(arrays: list[_Array]) -> None:

@@ -31,6 +31,7 @@ _ATTENTIONS = frozenset({"MultiHeadAttention", "GroupedQueryAttention"})
 _PROJECTIONS = {
     "query_dense": "query",
     "key_dense": "key",
+    "gate_dense": "gate",
     "value_dense": "value",
     "output_dense": "attention_output",
 }
@@ -156,12 +157,34 @@ class _Builder:
 
     def _projections(self, config: JsonObject, path: str, store: str) -> tuple[Layer, ...]:
         # As Keras reads the file, freezing the whole does not freeze these.
-        inner: JsonObject = {"bias_axes": "" if config.get("use_bias", True) else None}
-        entry: JsonObject = {"class_name": "EinsumDense", "config": inner}
+        bias_axes = "" if config.get("use_bias", True) else None
         return tuple(
-            self._layer(entry, path, _joined(store, group), name=name)
+            self._layer(
+                {
+                    "class_name": "EinsumDense",
+                    "config": {"bias_axes": bias_axes, "equation": _equation(name, config)},
+                },
+                path,
+                _joined(store, group),
+                name=name,
+            )
             for group, name in _PROJECTIONS.items()
+            if name != "gate" or config.get("use_gate") is True
         )
+
+
+def _equation(projection: str, config: JsonObject) -> str:
+    """An equation with the kernel of the one that Keras makes up for this projection.
+
+    ``attention_output`` takes heads and their sizes to features, of which there may be several
+    axes; the others take features to heads and their sizes. The axes in front, batch and positions,
+    are one here: the kernel does not have them.
+    """
+    if projection != "attention_output":
+        return "ab,bcd->acd"
+    shape = config.get("output_shape")
+    features = "defghijk"[: len(shape)] if isinstance(shape, list) else "d"
+    return f"abc,bc{features}->a{features}"
 
 
 def own_weights(class_name: str, config: JsonObject) -> tuple[str, ...]:

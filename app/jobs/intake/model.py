@@ -249,7 +249,13 @@ def _weight_summary(weight: StoredWeight) -> WeightSummary:
         dtype=weight.tensor.dtype,
         prunable=reason is None,
         reason=reason,
+        equation=_equation(weight),
     )
+
+
+def _equation(weight: StoredWeight) -> str | None:
+    equation = weight.layer.config.get("equation")
+    return equation if isinstance(equation, str) and weight.name == "kernel" else None
 
 
 def _reason(weight: StoredWeight) -> str | None:

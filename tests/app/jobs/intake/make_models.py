@@ -148,7 +148,7 @@ def _recurrent() -> keras.Model:
 
 def _attention() -> keras.Model:
     words = keras.Input((6, 4))
-    x = layers.MultiHeadAttention(2, 3)(words, words)
+    x = layers.MultiHeadAttention(2, 3, use_gate=True)(words, words)
     x = layers.GroupQueryAttention(2, 2, 1, use_bias=False)(x, x)
     x = layers.Attention(use_scale=True, score_mode="concat")([x, words])
     x = layers.AdditiveAttention()([x, words])

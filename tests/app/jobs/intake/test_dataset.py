@@ -40,6 +40,18 @@ def test_an_undivided_file_is_training_data(npz):
     assert summary.train_samples == 4
 
 
+def test_samples_need_no_labels(npz):
+    summary = summarise_dataset(npz(x_train=_X, x_test=_X[:2]))
+
+    assert (summary.train_samples, summary.test_samples) == (4, 2)
+    assert not summary.has_labels
+    assert (summary.integer_labels, summary.lowest_label, summary.highest_label) == (
+        False,
+        None,
+        None,
+    )
+
+
 def test_several_inputs_go_by_their_names(npz):
     summary = summarise_dataset(npz(**{"x_train/left": _X, "x_train/right": _X, "y_train": _Y}))
 
@@ -88,11 +100,13 @@ def test_numbers_of_every_kind_are_read(npz, dtype, order):
         pytest.param({"x": np.float32(1), "y": _Y}, "no_samples", id="a scalar"),
         pytest.param({"x": _X[:0], "y": _Y[:0]}, "no_samples", id="no sample"),
         pytest.param({"x": _X[:3], "y": _Y}, "length_mismatch", id="x shorter than y"),
-        pytest.param({"x": _X}, "missing_array", id="no y"),
         pytest.param({"y": _Y}, "missing_array", id="no x"),
         pytest.param({"images": _X, "labels": _Y}, "missing_array", id="other names"),
         pytest.param({"x_test": _X, "y_test": _Y}, "missing_array", id="only a test part"),
         pytest.param({"x": _X, "y": _Y, "x_test": _X}, "missing_array", id="test without y"),
+        pytest.param({"x": _X, "x_test": _X, "y_test": _Y}, "missing_array", id="y in the test"),
+        pytest.param({"x_test": _X}, "missing_array", id="only a test part, without y"),
+        pytest.param({"x/a": _X, "x/b": _X[:3]}, "length_mismatch", id="unequal inputs"),
         pytest.param(
             {"x_train/a": _X, "x_train/b": _X, "y_train": _Y, "x_test/a": _X, "y_test": _Y},
             "missing_array",
