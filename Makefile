@@ -50,10 +50,11 @@ lock: .venv/tools.stamp  ## Write requirements/ from pyproject.toml, keeping eve
 	$(LOCK) pyproject.toml --all-extras -c requirements/dev.txt -o requirements/local.txt
 	$(LOCK) pyproject.toml --extra worker -c requirements/dev.txt -o requirements/worker.txt
 	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/api.txt
+	$(LOCK) requirements/peer.in --overrides requirements/peer.overrides -o requirements/peer.txt
 
 .PHONY: clean
 clean:  ## Remove the environment and everything that was generated.
-	rm -rf .venv build ./*.egg-info .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis demo-output
+	rm -rf .venv .venv-peer build ./*.egg-info .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis demo-output
 
 .venv/tools.stamp: requirements/tools.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
