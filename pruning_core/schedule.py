@@ -1,9 +1,10 @@
 """Schedules: which sparsity at which step, and nothing else.
 
 Step ``t`` is the number of optimizer steps done: the mask update "at step t" follows the t-th
-step, and the one at step 0 precedes the first. A schedule may leave its end open; ``resolved``
-fills it in from the length of the training, or refuses. Only a resolved schedule can be asked
-for a sparsity or an update.
+step, and the one at step 0 precedes the first. A schedule may leave two things open: the sparsity
+that it ends with, which ``with_sparsity`` fills in, and its end, which ``resolved`` fills in from
+the length of the training, or refuses. Only a schedule without open ends can be asked for a
+sparsity or an update; ``PruningConfig.resolved`` closes them all.
 
 Every schedule prunes at ``begin_step`` for the first time and at its end for the last, and its
 sparsity never falls.
@@ -23,6 +24,9 @@ from pruning_core.errors import PruningConfigError
 #: sparsity; the rest of the training recovers the accuracy.
 PRUNING_SHARE = 0.75
 
+#: Sparsity that a schedule ends with where nothing else says how far to prune.
+DEFAULT_SPARSITY = 0.8
+
 
 @dataclass(frozen=True, kw_only=True)
 class Constant:
@@ -31,7 +35,7 @@ class Constant:
     Sparsity is a level, not a further cut: a model that already has it loses nothing more.
 
     Args:
-        target_sparsity: Fraction of the weights to prune, in [0, 1).
+        target_sparsity: Fraction of the weights to prune, in [0, 1); ``None`` leaves it open.
         begin_step: Step of the first update.
         end_step: Step of the last update; ``None`` for the last step of the training.
         frequency: Steps between two updates.
@@ -43,21 +47,27 @@ class Constant:
     __pydantic_config__: ClassVar[dict[str, str | bool]] = {"extra": "forbid", "strict": True}
 
     kind: Literal["constant"] = "constant"
-    target_sparsity: float = 0.8
+    target_sparsity: float | None = None
     begin_step: int = 0
     end_step: int | None = None
     frequency: int = 100
 
     def __post_init__(self) -> None:
         """Refuse settings outside their domain."""
-        require_fraction("target_sparsity", self.target_sparsity)
+        _require_open_or_fraction("target_sparsity", self.target_sparsity)
         _require_range(self.begin_step, self.end_step)
         require_at_least("frequency", self.frequency, 1)
 
     @property
     def last_sparsity(self) -> float:
         """Sparsity that the training ends with."""
-        return self.target_sparsity
+        return _require_known("target_sparsity", self.target_sparsity)
+
+    def with_sparsity(self, sparsity: float) -> Self:
+        """Return the schedule with ``target_sparsity`` filled in, if it was left open."""
+        if self.target_sparsity is not None:
+            return self
+        return dataclasses.replace(self, target_sparsity=sparsity)
 
     def resolved(self, total_steps: int) -> Self:
         """Return the schedule with its end filled in; see ``PolynomialDecay.resolved``."""
@@ -69,7 +79,7 @@ class Constant:
         >>> Constant(target_sparsity=0.5, begin_step=10).sparsity_at(9)
         0.0
         """
-        return self.target_sparsity if step >= self.begin_step else 0.0
+        return self.last_sparsity if step >= self.begin_step else 0.0
 
     def last_update(self, step: int) -> int | None:
         """Step of the latest update up to ``step``; ``None`` before the first."""
@@ -89,7 +99,7 @@ class PolynomialDecay:
 
     Args:
         initial_sparsity: ``s_i``, in [0, 1).
-        final_sparsity: ``s_f``, in [0, 1), not below ``initial_sparsity``.
+        final_sparsity: ``s_f``, in [0, 1), not below ``initial_sparsity``; ``None`` leaves it open.
         begin_step: Step of the first update.
         end_step: Step of the last update; ``None`` for ``PRUNING_SHARE`` of the training.
         frequency: Steps between two updates; the last lands on ``end_step`` all the same.
@@ -111,7 +121,7 @@ class PolynomialDecay:
 
     kind: Literal["polynomial_decay"] = "polynomial_decay"
     initial_sparsity: float = 0.0
-    final_sparsity: float = 0.8
+    final_sparsity: float | None = None
     begin_step: int = 0
     end_step: int | None = None
     frequency: int = 100
@@ -129,7 +139,17 @@ class PolynomialDecay:
     @property
     def last_sparsity(self) -> float:
         """Sparsity that the training ends with."""
-        return self.final_sparsity
+        return _require_known("final_sparsity", self.final_sparsity)
+
+    def with_sparsity(self, sparsity: float) -> Self:
+        """Return the schedule with ``final_sparsity`` filled in, if it was left open.
+
+        Raises:
+            PruningConfigError: ``initial_sparsity`` lies above ``sparsity``.
+        """
+        if self.final_sparsity is not None:
+            return self
+        return dataclasses.replace(self, final_sparsity=sparsity)
 
     def resolved(self, total_steps: int) -> Self:
         """Return the schedule with ``end_step`` filled in.
@@ -153,7 +173,7 @@ class PolynomialDecay:
         span = _require_resolved(self.end_step) - self.begin_step
         progress = min((step - self.begin_step) / span, 1.0) if span else 1.0
         remaining = (1.0 - progress) ** self.power
-        return self.final_sparsity + (self.initial_sparsity - self.final_sparsity) * remaining
+        return self.last_sparsity + (self.initial_sparsity - self.last_sparsity) * remaining
 
     def last_update(self, step: int) -> int | None:
         """Step of the latest update up to ``step``; ``None`` before the first."""
@@ -164,6 +184,10 @@ class PolynomialDecay:
 class OneShot:
     """One jump to ``target_sparsity`` at ``begin_step``; then only fine-tuning.
 
+    Args:
+        target_sparsity: Fraction of the weights to prune, in [0, 1); ``None`` leaves it open.
+        begin_step: Step of the only update.
+
     Raises:
         PruningConfigError: a setting lies outside its domain.
     """
@@ -171,21 +195,27 @@ class OneShot:
     __pydantic_config__: ClassVar[dict[str, str | bool]] = {"extra": "forbid", "strict": True}
 
     kind: Literal["one_shot"] = "one_shot"
-    target_sparsity: float = 0.8
+    target_sparsity: float | None = None
     begin_step: int = 0
 
     def __post_init__(self) -> None:
         """Refuse settings outside their domain."""
-        require_fraction("target_sparsity", self.target_sparsity)
+        _require_open_or_fraction("target_sparsity", self.target_sparsity)
         _require_range(self.begin_step, None)
 
     @property
     def last_sparsity(self) -> float:
         """Sparsity that the training ends with."""
-        return self.target_sparsity
+        return _require_known("target_sparsity", self.target_sparsity)
+
+    def with_sparsity(self, sparsity: float) -> Self:
+        """Return the schedule with ``target_sparsity`` filled in, if it was left open."""
+        if self.target_sparsity is not None:
+            return self
+        return dataclasses.replace(self, target_sparsity=sparsity)
 
     def resolved(self, total_steps: int) -> Self:
-        """Return the schedule itself, which has no open end.
+        """Return the schedule itself, whose end is where it begins.
 
         Raises:
             PruningConfigError: ``begin_step`` lies after the training.
@@ -195,7 +225,7 @@ class OneShot:
 
     def sparsity_at(self, step: int) -> float:
         """Sparsity that step ``step`` asks for; 0 before ``begin_step``."""
-        return self.target_sparsity if step >= self.begin_step else 0.0
+        return self.last_sparsity if step >= self.begin_step else 0.0
 
     def last_update(self, step: int) -> int | None:
         """``begin_step`` once it is reached, ``None`` before."""
@@ -212,7 +242,8 @@ class Iterative:
 
     Args:
         initial_sparsity: Sparsity at ``begin_step``, in [0, 1).
-        final_sparsity: Sparsity at ``end_step``, in [0, 1), not below ``initial_sparsity``.
+        final_sparsity: Sparsity at ``end_step``, in [0, 1), not below ``initial_sparsity``;
+            ``None`` leaves it open.
         rounds: How many rounds; at most one for each step.
         begin_step: Step of the jump to ``initial_sparsity``.
         end_step: Step of the last round; ``None`` for ``PRUNING_SHARE`` of the training.
@@ -233,7 +264,7 @@ class Iterative:
 
     kind: Literal["iterative"] = "iterative"
     initial_sparsity: float = 0.0
-    final_sparsity: float = 0.8
+    final_sparsity: float | None = None
     rounds: int = 5
     begin_step: int = 0
     end_step: int | None = None
@@ -253,7 +284,17 @@ class Iterative:
     @property
     def last_sparsity(self) -> float:
         """Sparsity that the training ends with."""
-        return self.final_sparsity
+        return _require_known("final_sparsity", self.final_sparsity)
+
+    def with_sparsity(self, sparsity: float) -> Self:
+        """Return the schedule with ``final_sparsity`` filled in, if it was left open.
+
+        Raises:
+            PruningConfigError: ``initial_sparsity`` lies above ``sparsity``.
+        """
+        if self.final_sparsity is not None:
+            return self
+        return dataclasses.replace(self, final_sparsity=sparsity)
 
     def resolved(self, total_steps: int) -> Self:
         """Return the schedule with its end filled in; see ``PolynomialDecay.resolved``."""
@@ -265,9 +306,9 @@ class Iterative:
         if round_ is None:
             return 0.0
         if round_ == self.rounds:
-            return self.final_sparsity
+            return self.last_sparsity
         initial_density = 1.0 - self.initial_sparsity
-        final_density = 1.0 - self.final_sparsity
+        final_density = 1.0 - self.last_sparsity
         return 1.0 - initial_density * (final_density / initial_density) ** (round_ / self.rounds)
 
     def last_update(self, step: int) -> int | None:
@@ -299,10 +340,22 @@ def _require_range(begin_step: int, end_step: int | None) -> None:
         raise PruningConfigError(message, field="end_step")
 
 
-def _require_rise(initial_sparsity: float, final_sparsity: float) -> None:
+def _require_open_or_fraction(field: str, sparsity: float | None) -> None:
+    if sparsity is not None:
+        require_fraction(field, sparsity)
+
+
+def _require_known(field: str, sparsity: float | None) -> float:
+    if sparsity is None:
+        message = f"{field} is open: ask with_sparsity(sparsity) first"
+        raise PruningConfigError(message, field=field)
+    return sparsity
+
+
+def _require_rise(initial_sparsity: float, final_sparsity: float | None) -> None:
     require_fraction("initial_sparsity", initial_sparsity)
-    require_fraction("final_sparsity", final_sparsity)
-    if final_sparsity < initial_sparsity:
+    _require_open_or_fraction("final_sparsity", final_sparsity)
+    if final_sparsity is not None and final_sparsity < initial_sparsity:
         message = (
             f"final_sparsity must not be below initial_sparsity ({initial_sparsity}). "
             f"Received: {final_sparsity}"

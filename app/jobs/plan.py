@@ -89,8 +89,9 @@ def plan(spec: JobSpec, model: ModelSummary, dataset: DatasetSummary | None) -> 
     total_steps = spec.training.epochs * steps_per_epoch
     # Without one training sample the steps are no steps, and say nothing about a schedule.
     steps_known = dataset is None or used > 0
-    schedules = _Schedules(spec, total_steps) if steps_known else None
-    layers = tuple(_planned(weight, spec.pruning_config()) for weight in model.weights)
+    config = spec.pruning_config().with_sparsities()
+    schedules = _Schedules(config, total_steps) if steps_known else None
+    layers = tuple(_planned(weight, config) for weight in model.weights)
     errors = (
         *_faults_of_split(split, dataset, used),
         *(schedules.errors if schedules else ()),
@@ -160,11 +161,11 @@ def _bits_of(dtype: str) -> int:
 class _Schedules:
     """The schedules of a spec with their ends filled in, and what is wrong with them."""
 
-    def __init__(self, spec: JobSpec, total_steps: int) -> None:
+    def __init__(self, config: PruningConfig, total_steps: int) -> None:
         self._total_steps = total_steps
         self.errors: list[FieldError] = []
-        self.main = self._resolved(spec.schedule, "/schedule")
-        self.rules = tuple(self._rule(index, rule) for index, rule in enumerate(spec.layers))
+        self.main = self._resolved(config.schedule, "/schedule")
+        self.rules = tuple(self._rule(index, rule) for index, rule in enumerate(config.layers))
 
     def _rule(self, index: int, rule: LayerRule) -> LayerRule:
         if rule.schedule is None:

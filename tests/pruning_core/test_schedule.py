@@ -262,7 +262,8 @@ def test_a_schedule_with_an_open_end_has_no_sparsity_yet(schedule):
         (OneShot, {"begin_step": -1}, "begin_step"),
         (PolynomialDecay, {"final_sparsity": 1.0}, "final_sparsity"),
         (PolynomialDecay, {"initial_sparsity": -0.5}, "initial_sparsity"),
-        (PolynomialDecay, {"initial_sparsity": 0.9}, "final_sparsity"),
+        (PolynomialDecay, {"initial_sparsity": 0.9, "final_sparsity": 0.8}, "final_sparsity"),
+        (Iterative, {"initial_sparsity": 0.9, "final_sparsity": 0.8}, "final_sparsity"),
         (PolynomialDecay, {"frequency": 0}, "frequency"),
         (PolynomialDecay, {"power": 0}, "power"),
         (PolynomialDecay, {"power": math.inf}, "power"),
@@ -277,6 +278,20 @@ def test_a_setting_outside_its_domain_is_refused_by_name(schedule_type, settings
         schedule_type(**settings)
 
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize("schedule_type", [Constant, OneShot, PolynomialDecay, Iterative])
+def test_a_sparsity_that_was_left_open_is_filled_in_once(schedule_type):
+    schedule = schedule_type()
+
+    with pytest.raises(PruningConfigError, match="is open: ask with_sparsity"):
+        _ = schedule.last_sparsity
+    assert schedule.with_sparsity(0.6).with_sparsity(0.9).last_sparsity == 0.6
+
+
+def test_a_sparsity_below_the_initial_one_cannot_be_filled_in():
+    with pytest.raises(PruningConfigError, match="final_sparsity must not be below"):
+        PolynomialDecay(initial_sparsity=0.9).with_sparsity(0.8)
 
 
 def test_more_rounds_than_steps_are_refused_when_the_end_is_known():
