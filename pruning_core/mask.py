@@ -43,8 +43,20 @@ def keep_highest(scores: Scores, sparsity: float) -> Mask:
     array([ True,  True, False, False])
     """
     require_fraction("sparsity", sparsity)
+    return prune_lowest(scores, count_pruned(scores.size, sparsity))
+
+
+def prune_lowest(scores: Scores, pruned: int) -> Mask:
+    """Return the mask that prunes exactly so many of ``scores``; see ``keep_highest``.
+
+    Args:
+        scores: Importance of each weight; any shape, all finite.
+        pruned: How many to prune, from 0 to ``scores.size``.
+
+    Raises:
+        NonFiniteWeightsError: a score is NaN or infinite.
+    """
     require_finite("scores", scores)
-    pruned = count_pruned(scores.size, sparsity)
     if pruned == 0:
         return np.ones(scores.shape, dtype=np.bool_)
     flat = scores.ravel()
