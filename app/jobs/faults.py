@@ -34,6 +34,7 @@ _RULES = {
     "less_than_equal": "must be at most {le}",
     "missing": "must be given",
     "string_type": "must be a string",
+    "too_long": "must have at most {max_length} items",
     "too_short": "must not be empty",
     "tuple_type": "must be a list",
 }
@@ -146,7 +147,7 @@ def _faults(details: ErrorDetails, value: JsonValue, records: _Records) -> Itera
         return
     cause = details.get("ctx", {}).get("error")
     if isinstance(cause, PruningConfigError):
-        place = (*path, cause.field)
+        place = (*path, *_parts(cause.field))
         rule, _, evidence = str(cause).partition(". Received: ")
         given = _at(place, value)
         shown = f"Received: {evidence}" if given is _Absent.NOTHING else received(given)
@@ -157,6 +158,11 @@ def _faults(details: ErrorDetails, value: JsonValue, records: _Records) -> Itera
         yield FieldError(pointer(path), f"{cause}. {received(given)}")
         return
     yield FieldError(pointer(path), f"{_name(path)} {_rule(details)}. {received(given)}")
+
+
+def _parts(field: str) -> _Path:
+    """Split the place that the library names, for example ``layers/0/schedule``."""
+    return tuple(int(part) if part.isdecimal() else part for part in field.split("/"))
 
 
 def _rule(details: ErrorDetails) -> str:
@@ -209,7 +215,7 @@ def _at(path: _Path, value: JsonValue) -> _Found:
 def _child(value: _Found, part: str | int) -> _Found:
     if isinstance(value, dict) and isinstance(part, str):
         return value.get(part, _Absent.NOTHING)
-    if isinstance(value, list) and isinstance(part, int):
+    if isinstance(value, list) and isinstance(part, int) and part < len(value):
         return value[part]
     return _Absent.NOTHING
 

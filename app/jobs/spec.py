@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from app.jobs.errors import FieldError, RefusedSpecError
 from app.jobs.faults import parsed, pointer
@@ -15,7 +15,6 @@ from pruning_core.config import (
     Granularity,
     LayerRule,
     PruningConfig,
-    Uniform,
     Unstructured,
 )
 from pruning_core.errors import PruningConfigError
@@ -88,8 +87,9 @@ class JobSpec(_Record):
     """One request to prune; ``{}`` is a valid one."""
 
     schedule: Annotated[Schedule, Field(discriminator="kind")] = PolynomialDecay()
-    granularity: Granularity = Unstructured()
-    allocation: Allocation = Uniform()
+    granularity: Annotated[Granularity, Field(discriminator="kind")] = Unstructured()
+    #: ``None``: uniform with data, layer_adaptive without.
+    allocation: Annotated[Allocation, Field(discriminator="kind")] | None = None
     layers: tuple[LayerRule, ...] = ()
     training: Training = Training()
     preprocessing: Preprocessing = Preprocessing()
@@ -105,6 +105,11 @@ class JobSpec(_Record):
             message = "artifacts must name each format once"
             raise ValueError(message)
         return artifacts
+
+    @model_validator(mode="after")
+    def _refuse_what_the_library_refuses(self) -> Self:
+        self.pruning_config().with_sparsities()
+        return self
 
     def pruning_config(self) -> PruningConfig:
         """The part of it that the library needs."""

@@ -6,7 +6,18 @@ from hypothesis import strategies as st
 
 from app.jobs.errors import RefusedSpecError
 from app.jobs.spec import MAX_SPEC_BYTES, Adam, JobSpec, Sgd, Training, parse_spec
-from pruning_core.config import LayerRule, PruningConfig
+from pruning_core.config import (
+    Block,
+    Channel,
+    ErdosRenyiKernel,
+    Global,
+    LayerAdaptive,
+    LayerRule,
+    NOfM,
+    PruningConfig,
+    Uniform,
+    Unstructured,
+)
 from pruning_core.schedule import Constant, Iterative, OneShot, PolynomialDecay
 
 TFMOT = {
@@ -29,7 +40,8 @@ class TestTaken:
         spec = parse_spec("{}")
 
         assert spec == JobSpec()
-        assert spec.schedule == PolynomialDecay(final_sparsity=0.8, power=3.0)
+        assert spec.schedule == PolynomialDecay(power=3.0)
+        assert (spec.granularity, spec.allocation) == (Unstructured(), None)
         assert (spec.training.epochs, spec.training.batch_size) == (2, 128)
         assert spec.artifacts == ("keras",)
 
@@ -49,6 +61,63 @@ class TestTaken:
 
         assert spec.schedule == schedule
         assert spec.layers == (LayerRule(match="a", schedule=schedule),)
+
+    @pytest.mark.parametrize(
+        ("given", "granularity"),
+        [
+            ({"kind": "unstructured"}, Unstructured()),
+            ({"kind": "block"}, Block(block_size=(4, 1), pooling="mean")),
+            (
+                {"kind": "block", "block_size": [2, 8], "pooling": "max"},
+                Block(block_size=(2, 8), pooling="max"),
+            ),
+            ({"kind": "n_of_m"}, NOfM(zeros=2, group=4)),
+            ({"kind": "n_of_m", "zeros": 1, "group": 16}, NOfM(zeros=1, group=16)),
+            ({"kind": "channel"}, Channel()),
+        ],
+    )
+    def test_each_granularity_is_taken_here_and_for_layers(self, given, granularity):
+        spec = parse_spec(json.dumps({"granularity": given, "layers": [{"granularity": given}]}))
+
+        assert spec.granularity == granularity
+        assert spec.layers == (LayerRule(granularity=granularity),)
+        assert parse_spec(spec.model_dump_json()) == spec
+
+    @pytest.mark.parametrize(
+        ("given", "allocation"),
+        [
+            (None, None),
+            ({"kind": "uniform"}, Uniform()),
+            ({"kind": "global"}, Global(floor=0.1)),
+            ({"kind": "global", "floor": 0}, Global(floor=0.0)),
+            ({"kind": "erdos_renyi_kernel"}, ErdosRenyiKernel()),
+            ({"kind": "layer_adaptive"}, LayerAdaptive()),
+        ],
+    )
+    def test_each_allocation_is_taken(self, given, allocation):
+        spec = parse_spec(json.dumps({"allocation": given}))
+
+        assert spec.allocation == allocation
+        assert parse_spec(spec.model_dump_json()) == spec
+
+    @pytest.mark.parametrize(
+        "rule",
+        [
+            {"type": "Conv2D", "skip": True},
+            {"match": "depthwise*", "type": "DepthwiseConv2D", "skip": False},
+            {"type": "Dense", "granularity": {"kind": "channel"}, "skip": None},
+        ],
+    )
+    def test_a_rule_goes_by_name_by_class_or_by_both(self, rule):
+        [taken] = parse_spec(json.dumps({"layers": [rule]})).layers
+
+        assert (taken.match, taken.type) == (rule.get("match", "*"), rule["type"])
+        assert taken.skip is rule["skip"]
+
+    def test_a_pattern_says_how_far(self):
+        spec = parse_spec('{"granularity": {"kind": "n_of_m", "zeros": 3, "group": 4}}')
+
+        assert spec.pruning_config().with_sparsities().schedule.last_sparsity == 0.75
 
     def test_a_schedule_of_tfmot_is_taken_as_it_is(self):
         spec = parse_spec(
@@ -180,10 +249,16 @@ class TestRefused:
                 id="skipped and scheduled",
             ),
             pytest.param(
-                {"layers": [{"skip": True}]},
+                {"layers": [{"match": "", "skip": True}]},
                 "/layers/0/match",
-                "match must be given. Received: nothing",
-                id="a rule without match",
+                'match must be a layer name or a glob. Received: ""',
+                id="a rule for no name",
+            ),
+            pytest.param(
+                {"layers": [{"type": "", "skip": True}]},
+                "/layers/0/type",
+                'type must be the name of a class. Received: ""',
+                id="a rule for no class",
             ),
             pytest.param(
                 {"layers": ["conv*"]},
@@ -198,22 +273,100 @@ class TestRefused:
                 id="rules without a list",
             ),
             pytest.param(
-                {"granularity": {"kind": "block", "block_size": [4, 1]}},
+                {"granularity": {"kind": "blocks"}},
                 "/granularity/kind",
-                'kind must be "unstructured", the only one available. Received: "block"',
-                id="granularity of a later day",
+                'kind must be one of "unstructured", "block", "n_of_m", "channel"; '
+                'did you mean "block"? Received: "blocks"',
+                id="misspelt granularity",
             ),
             pytest.param(
-                {"granularity": {}},
-                "/granularity/kind",
-                'kind must be "unstructured", the only one available. Received: nothing',
-                id="no granularity",
+                {"layers": [{"granularity": {"zeros": 2}}]},
+                "/layers/0/granularity/kind",
+                'kind must be one of "unstructured", "block", "n_of_m", "channel". '
+                "Received: nothing",
+                id="a layer's granularity without kind",
             ),
             pytest.param(
-                {"allocation": {"kind": "global"}},
-                "/allocation/kind",
-                'kind must be "uniform", the only one available. Received: "global"',
-                id="allocation of a later day",
+                {"granularity": {"kind": "block", "block_size": [4]}},
+                "/granularity/block_size/1",
+                "block_size[1] must be given. Received: nothing",
+                id="block of one side",
+            ),
+            pytest.param(
+                {"granularity": {"kind": "block", "block_size": [4, 1, 1]}},
+                "/granularity/block_size",
+                "block_size must have at most 2 items. Received: [4, 1, 1]",
+                id="block of three sides",
+            ),
+            pytest.param(
+                {"granularity": {"kind": "block", "block_size": [0, 1]}},
+                "/granularity/block_size",
+                "block_size must be at least 1 by 1. Received: [0, 1]",
+                id="block of nothing",
+            ),
+            pytest.param(
+                {"granularity": {"kind": "block", "pooling": "sum"}},
+                "/granularity/pooling",
+                "pooling must be 'mean' or 'max'. Received: \"sum\"",
+                id="pooling of another kind",
+            ),
+            pytest.param(
+                {"layers": [{"granularity": {"kind": "n_of_m", "zeros": 4}}]},
+                "/layers/0/granularity/group",
+                "group must be more than zeros (4). Received: 4",
+                id="a pattern of nothing but zeros",
+            ),
+            pytest.param(
+                {
+                    "granularity": {"kind": "n_of_m"},
+                    "schedule": {"kind": "polynomial_decay", "final_sparsity": 0.9},
+                },
+                "/schedule/final_sparsity",
+                "final_sparsity must be zeros / group (0.5) under n_of_m, or be left out. "
+                "Received: 0.9",
+                id="a schedule that does not lead to the pattern",
+            ),
+            pytest.param(
+                {
+                    "layers": [
+                        {
+                            "granularity": {"kind": "n_of_m"},
+                            "schedule": {"kind": "one_shot", "target_sparsity": 0.75},
+                        }
+                    ],
+                },
+                "/layers/0/schedule/target_sparsity",
+                "target_sparsity must be zeros / group (0.5) under n_of_m, or be left out. "
+                "Received: 0.75",
+                id="a layer's schedule that does not lead to its pattern",
+            ),
+            pytest.param(
+                {
+                    "schedule": {"kind": "one_shot", "target_sparsity": 0.9},
+                    "layers": [{"match": "a", "granularity": {"kind": "n_of_m"}}],
+                },
+                "/layers/0/schedule",
+                "schedule must be given for n_of_m where the run's schedule does not end at "
+                "zeros / group. Received: none",
+                id="a layer's pattern beside the run's schedule",
+            ),
+            pytest.param(
+                {"allocation": {"kind": "global", "floor": 10}},
+                "/allocation/floor",
+                "floor must be a fraction in [0, 1]. Received: 10",
+                id="floor in percent",
+            ),
+            pytest.param(
+                {"allocation": {"kind": "uniform", "floor": 0.1}},
+                "/allocation/floor",
+                'allocation has no field "floor". Received: 0.1',
+                id="a floor without a ranking",
+            ),
+            pytest.param(
+                {"allocation": "global"},
+                "/allocation",
+                'allocation must be an object. Received: "global"',
+                id="allocation as text",
             ),
             pytest.param(
                 {"artifacts": ["keras", "litert"]},
@@ -365,7 +518,7 @@ class TestRefused:
         spec = {
             "schedle": {},
             "schedule": {"kind": "constant", "target_sparsity": "a half", "frequency": 1.5},
-            "layers": [{"macth": "a"}, {"match": "b", "granularity": {"kind": "channel"}}],
+            "layers": [{"macth": "a"}, {"match": "b", "granularity": {"kind": "channels"}}],
             "training": {"epochs": 0, "optimizer": {"kind": "rmsprop"}},
         }
 
@@ -374,7 +527,6 @@ class TestRefused:
             "/schedule/target_sparsity",
             "/schedule/frequency",
             "/layers/0/macth",
-            "/layers/0/match",
             "/layers/1/granularity/kind",
             "/training/epochs",
             "/training/optimizer/kind",
