@@ -9,6 +9,7 @@ from typing import Any, Self
 import keras
 
 from pruning_core.optimizer import PruningOptimizer
+from pruning_core.randomness import RandomState
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Compilation:
     """Arguments of ``compile``; optimizer and metrics are never used themselves, only copied."""
 
     optimizer: keras.optimizers.Optimizer
+    undecayed: tuple[int, ...]  #: Positions of the trainable variables without weight decay.
     arguments: Mapping[str, Any]  #: All but the optimizer.
     is_complete: bool  #: There is a loss, or the model was compiled without one on purpose.
 
@@ -33,7 +35,9 @@ class Compilation:
         given = {"optimizer": optimizer, "loss": loss, "metrics": metrics}
         arguments = own | {key: value for key, value in given.items() if value is not None}
         used = keras.optimizers.get(arguments.pop("optimizer", "adam"))
-        return cls(used, arguments, is_complete=bool(own) or loss is not None)
+        return cls(
+            used, _undecayed(used, model), arguments, is_complete=bool(own) or loss is not None
+        )
 
     @property
     def gradient_accumulation_steps(self) -> int:
@@ -42,7 +46,9 @@ class Compilation:
 
     def compile(self, model: keras.Model) -> None:
         """Compile ``model``, with an optimizer that has made no step."""
-        model.compile(optimizer=_copied(self.optimizer), **self._fresh_arguments())
+        optimizer = _copied(self.optimizer)
+        self._exclude_from_weight_decay(_unscaled(optimizer), model)
+        model.compile(optimizer=optimizer, **self._fresh_arguments())
         model.optimizer.build(model.trainable_variables)
 
     def compile_pruning(self, model: keras.Model, pruned: Sequence[int]) -> PruningOptimizer:
@@ -53,6 +59,7 @@ class Compilation:
             pruned: Positions, among the trainable variables, of the weights with a mask.
         """
         inner = _copied(_unscaled(self.optimizer))
+        self._exclude_from_weight_decay(inner, model)
         pruning = PruningOptimizer(inner, pruned)
         optimizer = (
             keras.optimizers.LossScaleOptimizer(
@@ -67,7 +74,17 @@ class Compilation:
         if isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
             inner.loss_scale_factor = None  # or gradients would be unscaled twice
         model.optimizer.build(model.trainable_variables)
+        pruning.random_state = RandomState.of(model)
         return pruning
+
+    def _exclude_from_weight_decay(
+        self, optimizer: keras.optimizers.Optimizer, model: keras.Model
+    ) -> None:
+        if self.undecayed:
+            variables = model.trainable_variables
+            optimizer.exclude_from_weight_decay(
+                var_list=[variables[position] for position in self.undecayed]
+            )
 
     def _fresh_arguments(self) -> dict[str, Any]:
         return dict(keras.tree.map_structure(_copied, dict(self.arguments)))
@@ -83,6 +100,16 @@ def _compile_arguments(model: keras.Model) -> Mapping[str, Any]:
             model.optimizer, keras.optimizers.LossScaleOptimizer
         )
     return arguments
+
+
+def _undecayed(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> tuple[int, ...]:
+    # Private; the config of an optimizer does not say what was excluded.
+    has_decay = _unscaled(optimizer)._use_weight_decay  # noqa: SLF001
+    return tuple(
+        position
+        for position, variable in enumerate(model.trainable_variables)
+        if not has_decay(variable)
+    )
 
 
 def _unscaled(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:

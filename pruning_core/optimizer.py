@@ -16,6 +16,7 @@ import numpy as np
 from keras import ops
 
 from pruning_core.mask import Mask
+from pruning_core.randomness import RandomState
 
 
 @keras.saving.register_keras_serializable(package="espalier")
@@ -23,7 +24,8 @@ class PruningOptimizer(keras.optimizers.Optimizer):
     """Another optimizer, after each of whose steps the pruned weights are exactly zero.
 
     The masks, and the step up to which they are up to date, are variables of the optimizer: a
-    checkpoint that holds the optimizer holds them, and on JAX they are in the train state.
+    checkpoint that holds the optimizer holds them, and on JAX they are in the train state. Beside
+    them it holds ``random_state``, once that is set to the model's.
 
     Args:
         inner_optimizer: Does the actual update; learning rate, iterations, clipping, moving
@@ -44,6 +46,7 @@ class PruningOptimizer(keras.optimizers.Optimizer):
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer = inner_optimizer
         self.pruned = tuple(pruned)
+        self.random_state = RandomState()
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Create the masks, all True, and the inner optimizer's variables."""
@@ -129,6 +132,11 @@ class PruningOptimizer(keras.optimizers.Optimizer):
     def learning_rate(self, learning_rate: Any) -> None:
         self.inner_optimizer.learning_rate = learning_rate
 
+    @property
+    def _model_variables_moving_average(self) -> Any:
+        # SwapEMAWeights looks for it here where loss scaling is around this optimizer.
+        return self.inner_optimizer._model_variables_moving_average  # noqa: SLF001
+
     def scale_loss(self, loss: Any) -> Any:
         """As the inner optimizer, which undoes it, wants the loss scaled."""
         return self.inner_optimizer.scale_loss(loss)
@@ -137,11 +145,13 @@ class PruningOptimizer(keras.optimizers.Optimizer):
         """Save what is not the inner optimizer's: Keras saves that one beside it."""
         for position, variable in enumerate(self._variables):
             store[str(position)] = ops.convert_to_numpy(variable)
+        self.random_state.save(store)
 
     def load_own_variables(self, store: Any) -> None:
         """Load what ``save_own_variables`` saved."""
         for position, variable in enumerate(self._variables):
             variable.assign(np.asarray(store[str(position)]))
+        self.random_state.load(store)
 
     def get_config(self) -> dict[str, Any]:
         """Name, inner optimizer, and which variables have masks."""
