@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 
-from pruning_core.allocation import uniform
+from pruning_core.allocation import masks
 from pruning_core.checks import require_finite
 from pruning_core.criterion import Scores, magnitude
 from pruning_core.groups import Scheduled
@@ -73,21 +73,30 @@ def update_masks(optimizer: PruningOptimizer, scheduled: Sequence[Scheduled], st
     due = [group for group in scheduled if group.is_due(step, done_up_to=done_up_to)]
     if not due:
         return done_up_to
-    masks = {
-        position: mask
-        for group in due
-        for position, mask in zip(group.positions, _chosen(group, step), strict=True)
-    }
-    optimizer.set_masks(masks, up_to=step)
+    choose_masks(optimizer, due, step)
     return step
 
 
-def _chosen(group: Scheduled, step: int) -> list[Mask]:
-    scores = [
+def choose_masks(optimizer: PruningOptimizer, scheduled: Sequence[Scheduled], step: int) -> None:
+    """Choose the masks of ``scheduled`` by the weights as they are, as far as ``step`` asks.
+
+    Raises:
+        NonFiniteWeightsError: weights to choose from are NaN or infinite.
+    """
+    chosen = {
+        position: mask
+        for group in scheduled
+        for position, mask in zip(group.positions, _chosen(group, step), strict=True)
+    }
+    optimizer.set_masks(chosen, up_to=step)
+
+
+def _chosen(group: Scheduled, step: int) -> Iterator[Mask]:
+    scores = (
         _scores(f"the weights of {name} after step {step}", variable)
         for name, variable in zip(group.names, group.variables, strict=True)
-    ]
-    return uniform(scores, group.sparsity_at(step))
+    )
+    return masks(group.allocation, group.kernels, scores, group.level_at(step))
 
 
 def _scores(what: str, variable: keras.Variable) -> Scores:

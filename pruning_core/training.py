@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from pruning_core.callback import MaskUpdates, update_masks
+from pruning_core.callback import MaskUpdates, choose_masks
 from pruning_core.compilation import Compilation
 from pruning_core.config import PruningConfig
 from pruning_core.copying import plain_copy
@@ -78,15 +78,16 @@ class Pruning:
         return pruned / sum(group.size for group in self._scheduled)
 
     def finish(self) -> None:
-        """Make the last mask update, if the training ended before the schedules did.
+        """Bring the weights to the sparsity that the schedules end with, if they are not there.
 
-        That happens where a callback stops it, and where loss scaling leaves out steps; it is
-        the whole pruning where ``total_steps`` is 0.
+        That happens where a callback stops the training or puts back the weights of an earlier
+        epoch (``EarlyStopping``), and where loss scaling leaves out steps; it is the whole
+        pruning where ``total_steps`` is 0. Weights that are there stay as they are.
 
         Raises:
             NonFiniteWeightsError: weights to choose from are NaN or infinite.
         """
-        update_masks(self._optimizer, self._scheduled, self.total_steps)
+        choose_masks(self._optimizer, self._scheduled, self.total_steps)
 
     def strip(self) -> keras.Model:
         """Return the model as it is now as plain Keras, with variables of its own.
