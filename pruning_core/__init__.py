@@ -9,7 +9,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pruning_core.config import LayerRule, PruningConfig, Uniform, Unstructured
+from pruning_core.config import (
+    Block,
+    Channel,
+    ErdosRenyiKernel,
+    Global,
+    LayerAdaptive,
+    LayerRule,
+    NOfM,
+    PruningConfig,
+    Uniform,
+    Unstructured,
+)
 from pruning_core.errors import (
     NonFiniteWeightsError,
     PruningConfigError,
@@ -26,9 +37,15 @@ if TYPE_CHECKING:
     from pruning_core.training import Pruned, Pruning, prune
 
 __all__ = [
+    "Block",
+    "Channel",
     "Constant",
+    "ErdosRenyiKernel",
+    "Global",
     "Iterative",
+    "LayerAdaptive",
     "LayerRule",
+    "NOfM",
     "NonFiniteWeightsError",
     "OneShot",
     "PolynomialDecay",

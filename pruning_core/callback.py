@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 
-from pruning_core.allocation import uniform
+from pruning_core.allocation import masks
 from pruning_core.checks import require_finite
 from pruning_core.criterion import Scores, magnitude
 from pruning_core.groups import Scheduled
@@ -83,20 +83,20 @@ def choose_masks(optimizer: PruningOptimizer, scheduled: Sequence[Scheduled], st
     Raises:
         NonFiniteWeightsError: weights to choose from are NaN or infinite.
     """
-    masks = {
+    chosen = {
         position: mask
         for group in scheduled
         for position, mask in zip(group.positions, _chosen(group, step), strict=True)
     }
-    optimizer.set_masks(masks, up_to=step)
+    optimizer.set_masks(chosen, up_to=step)
 
 
-def _chosen(group: Scheduled, step: int) -> list[Mask]:
-    scores = [
+def _chosen(group: Scheduled, step: int) -> Iterator[Mask]:
+    scores = (
         _scores(f"the weights of {name} after step {step}", variable)
         for name, variable in zip(group.names, group.variables, strict=True)
-    ]
-    return uniform(scores, group.sparsity_at(step))
+    )
+    return masks(group.allocation, group.kernels, scores, group.level_at(step))
 
 
 def _scores(what: str, variable: keras.Variable) -> Scores:

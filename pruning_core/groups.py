@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import keras
 
-from pruning_core.config import PruningConfig
-from pruning_core.mask import count_pruned
+from pruning_core.allocation import Level, forecast
+from pruning_core.config import Allocation, PruningConfig
+from pruning_core.granularity import Kernel
 from pruning_core.schedule import Schedule
 from pruning_core.selection import Prune, Selected, select_pruned
 
@@ -18,8 +18,10 @@ class Scheduled:
     """Weight tensors that follow one schedule."""
 
     schedule: Schedule  #: Resolved.
+    allocation: Allocation
     positions: tuple[int, ...]  #: Where the optimizer has them.
     variables: tuple[keras.Variable, ...]
+    kernels: tuple[Kernel, ...]
     names: tuple[str, ...]  #: For messages.
 
     def is_due(self, step: int, *, done_up_to: int) -> bool:
@@ -28,24 +30,21 @@ class Scheduled:
         return last_update is not None and last_update > done_up_to
 
     @property
-    def sizes(self) -> tuple[int, ...]:
-        """How many weights each tensor has."""
-        return tuple(math.prod(variable.shape) for variable in self.variables)
-
-    @property
     def size(self) -> int:
         """How many weights all tensors have."""
-        return sum(self.sizes)
+        return sum(kernel.size for kernel in self.kernels)
 
-    def sparsity_at(self, step: int) -> float:
-        """Sparsity of the latest update up to ``step``."""
+    def level_at(self, step: int) -> Level:
+        """How far the latest update up to ``step`` goes."""
         last_update = self.schedule.last_update(step)
-        return 0.0 if last_update is None else self.schedule.sparsity_at(last_update)
+        return Level(
+            sparsity=0.0 if last_update is None else self.schedule.sparsity_at(last_update),
+            last_sparsity=self.schedule.last_sparsity,
+        )
 
     def count_pruned(self, step: int) -> int:
-        """How many weights are pruned after ``step``."""
-        sparsity = self.sparsity_at(step)
-        return sum(count_pruned(size, sparsity) for size in self.sizes)
+        """How many weights are pruned after ``step``; see ``allocation.Forecast.total``."""
+        return forecast(self.allocation, self.kernels, self.level_at(step)).total
 
 
 def by_schedule(model: keras.Model, config: PruningConfig) -> tuple[Scheduled, ...]:
@@ -59,17 +58,21 @@ def by_schedule(model: keras.Model, config: PruningConfig) -> tuple[Scheduled, .
         UnsupportedModelError: there are none.
         PruningConfigError: a rule's ``match`` is the name of no layer.
     """
+    assert config.allocation is not None, "the configuration is resolved"
     positions = {id(variable): at for at, variable in enumerate(model.trainable_variables)}
-    groups: dict[Schedule, list[Selected]] = {}
+    groups: dict[Schedule, list[tuple[Selected, Kernel]]] = {}
     for entry in select_pruned(model, config):
         assert isinstance(entry.decision, Prune)
-        groups.setdefault(entry.decision.schedule, []).append(entry)
+        kernel = Kernel(entry.shape, entry.decision.granularity, entry.decision.layout)
+        groups.setdefault(entry.decision.schedule, []).append((entry, kernel))
     return tuple(
         Scheduled(
             schedule=schedule,
-            positions=tuple(positions[id(entry.variable)] for entry in group),
-            variables=tuple(entry.variable for entry in group),
-            names=tuple(entry.name for entry in group),
+            allocation=config.allocation,
+            positions=tuple(positions[id(entry.variable)] for entry, _ in group),
+            variables=tuple(entry.variable for entry, _ in group),
+            kernels=tuple(kernel for _, kernel in group),
+            names=tuple(entry.name for entry, _ in group),
         )
         for schedule, group in groups.items()
     )

@@ -103,7 +103,7 @@ def _counted(entry: Selected) -> TensorSparsity:
         layer=entry.layer,
         class_name=entry.class_name,
         weight=entry.weight,
-        shape=tuple(entry.variable.shape),
+        shape=entry.shape,
         zeros=count_zeros(entry.variable),
         reason=entry.decision.reason if isinstance(entry.decision, Skip) else None,
     )

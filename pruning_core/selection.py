@@ -7,31 +7,17 @@ weights can be pruned, by an attribute ``prunable_weights`` that holds their nam
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Self
 
 import keras
 
-from pruning_core.catalogue import ONE_CELL, is_known, reason_to_skip
+from pruning_core.catalogue import ONE_CELL, is_known
 from pruning_core.config import PruningConfig
+from pruning_core.decision import Prune, Skip, Weight, decide
 from pruning_core.errors import PruningConfigError, UnsupportedModelError
-from pruning_core.schedule import Schedule
-
-
-@dataclass(frozen=True)
-class Prune:
-    """A weight is pruned, by this schedule."""
-
-    schedule: Schedule
-
-
-@dataclass(frozen=True)
-class Skip:
-    """A weight stays as it is, for this reason."""
-
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -49,6 +35,11 @@ class Selected:
         """Layer and weight, for messages: ``encoder/dense/kernel``."""
         return f"{self.layer}/{self.weight}"
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the tensor."""
+        return tuple(self.variable.shape)
+
 
 def select(model: keras.Model, config: PruningConfig) -> tuple[Selected, ...]:
     """Return every weight tensor of ``model``, each once, with what ``config`` does to it.
@@ -63,9 +54,9 @@ def select(model: keras.Model, config: PruningConfig) -> tuple[Selected, ...]:
             f"Input. Received: {model.name}"
         )
         raise UnsupportedModelError(message)
-    root = _Place((), model)
+    root = _Place((), (), model)
     inner = list(_walk(root, set()))
-    _require_matches(config, [place.path for place in inner])
+    _require_matches(config, inner)
     trainable = {id(variable) for variable in model.trainable_variables}
     return tuple(
         Selected(
@@ -73,7 +64,7 @@ def select(model: keras.Model, config: PruningConfig) -> tuple[Selected, ...]:
             class_name=place.class_name,
             weight=variable.name,
             variable=variable,
-            decision=_decide(place, variable, trainable, config),
+            decision=decide(_facts(place, variable, trainable), config),
         )
         for place, variable in _weights([root, *inner])
     )
@@ -110,6 +101,7 @@ class _Place:
     """A layer, and what it goes by."""
 
     names: tuple[str, ...]  #: From the model's child down; empty for the model itself.
+    outer_types: tuple[str, ...]  #: Names of the classes of what it is inside of, but the model.
     layer: keras.Layer
 
     @property
@@ -124,6 +116,15 @@ class _Place:
         return next((name for name in names if is_known(name)), names[0])
 
     @property
+    def types(self) -> tuple[str, ...]:
+        """The classes that a rule can mean it by: of what it is inside of, and its own."""
+        if not self.names:
+            return ()
+        own = type(self.layer).__name__
+        known = () if self.class_name == own else (self.class_name,)
+        return (*self.outer_types, *known, own)
+
+    @property
     def children(self) -> list[Self]:
         """The layers inside it that have names of their own."""
         if self.class_name in ONE_CELL:
@@ -131,7 +132,7 @@ class _Place:
         # Private, and without a public equal: `layers` is there for models only.
         nested = self.layer._flatten_layers(include_self=False, recursive=False)  # noqa: SLF001
         return [
-            type(self)((*self.names, layer.name), layer)
+            type(self)((*self.names, layer.name), self.types, layer)
             for layer in nested
             if not isinstance(layer, keras.layers.InputLayer)
         ]
@@ -160,31 +161,38 @@ def _weights(places: Iterable[_Place]) -> Iterator[tuple[_Place, keras.Variable]
                 yield place, variable
 
 
-def _decide(
-    place: _Place, variable: keras.Variable, trainable: Collection[int], config: PruningConfig
-) -> Prune | Skip:
-    if variable.name not in getattr(place.layer, "prunable_weights", ()):
-        reason = reason_to_skip(place.class_name, variable.name)
-        if reason is not None:
-            return Skip(reason)
-    if not keras.backend.is_float_dtype(variable.dtype):
-        return Skip(f"{variable.dtype} weights are not pruned")
-    if id(variable) not in trainable:
-        return Skip("its layer is frozen (trainable is False)")
-    rule = config.rule_for(place.path)
-    if rule is None:
-        return Prune(config.schedule)
-    if rule.skip:
-        return Skip(f"skipped: its name matches {rule.match!r}")
-    return Prune(config.schedule if rule.schedule is None else rule.schedule)
+def _facts(place: _Place, variable: keras.Variable, trainable: Collection[int]) -> Weight:
+    return Weight(
+        path=place.path,
+        types=place.types,
+        class_name=place.class_name,
+        name=variable.name,
+        rank=len(variable.shape),
+        dtype=keras.backend.standardize_dtype(variable.dtype),
+        is_trainable=id(variable) in trainable,
+        is_declared=variable.name in getattr(place.layer, "prunable_weights", ()),
+        equation=getattr(place.layer, "equation", None),
+    )
 
 
-def _require_matches(config: PruningConfig, paths: list[str]) -> None:
+def _require_matches(config: PruningConfig, places: Sequence[_Place]) -> None:
     for position, rule in enumerate(config.layers):
-        if not any(rule.covers(path) for path in paths):
-            closest = ", ".join(get_close_matches(rule.match, paths, cutoff=0.0))
+        if any(rule.covers(place.path, place.types) for place in places):
+            continue
+        types = sorted({name for place in places for name in place.types})
+        if rule.type is not None and rule.type not in types:
             message = (
-                "match must be the name of a layer, or a glob that covers one. "
-                f"Received: {rule.match!r}; the closest names are {closest}"
+                "type must be the name of a class of layers in the model. "
+                f"Received: {rule.type!r}; the closest names are {_closest(rule.type, types)}"
             )
-            raise PruningConfigError(message, field=f"layers/{position}/match")
+            raise PruningConfigError(message, field=f"layers/{position}/type")
+        of_type = [place.path for place in places if rule.type in {None, *place.types}]
+        message = (
+            "match must be the name of a layer, or a glob that covers one. "
+            f"Received: {rule.match!r}; the closest names are {_closest(rule.match, of_type)}"
+        )
+        raise PruningConfigError(message, field=f"layers/{position}/match")
+
+
+def _closest(name: str, names: Sequence[str]) -> str:
+    return ", ".join(get_close_matches(name, names, cutoff=0.0))
