@@ -1,4 +1,4 @@
-"""The command line: ``espalier serve``."""
+"""The command line: ``espalier serve``, ``espalier keys``."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from app import key_cli
 from app.embedded import StackError
 from app.embedded import serve as serve_all
 from app.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+app.add_typer(key_cli.app, name="keys")
 
 
 @app.callback()

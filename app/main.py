@@ -5,37 +5,82 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from sqlalchemy import Engine
+
 from app.api.application import create_app
-from app.api.services import Services
+from app.api.backends import Backends
+from app.api.door import is_loopback
+from app.api.rates import RateLimit
 from app.jobs.artifacts import ArtifactStore
 from app.jobs.database import create_engine, migrate
 from app.jobs.intake.run import Checks
+from app.jobs.keys import Keys
 from app.jobs.queue import Doorbell
+from app.jobs.quotas import Quota
 from app.jobs.store import Store
 from app.settings import Settings
 
 
+class UnguardedError(Exception):
+    """Strangers could reach a service that asks nobody for a key."""
+
+
 @contextmanager
-def open_services(settings: Settings) -> Generator[Services]:
-    """Open what ``settings`` name, the database brought to the newest tables."""
+def open_backends(settings: Settings) -> Generator[Backends]:
+    """Open what ``settings`` name, the database brought to the newest tables.
+
+    Raises:
+        UnguardedError: the service would listen to strangers and has never had a key.
+    """
     incoming = settings.data_dir / "incoming"
     incoming.mkdir(parents=True, exist_ok=True)
+    with (
+        _opened_database(settings) as engine,
+        Checks(timeout_seconds=settings.check_timeout_seconds) as checks,
+    ):
+        yield Backends(
+            store=Store(engine, max_attempts=settings.max_attempts),
+            keys=Keys(engine),
+            files=ArtifactStore(settings.resolved_artifact_url),
+            doorbell=Doorbell(settings.redis_url),
+            checks=checks,
+            incoming=incoming,
+            max_model_bytes=settings.max_model_bytes,
+            max_dataset_bytes=settings.max_dataset_bytes,
+            quota=Quota(
+                stored_bytes=settings.tenant_max_bytes, unfinished_jobs=settings.tenant_max_jobs
+            ),
+            rate_limit=RateLimit(settings.tenant_requests_per_minute),
+            sender_silence_seconds=settings.sender_silence_seconds,
+        )
+
+
+def require_guard(settings: Settings) -> None:
+    """Find out, before anything is started, whether ``open_backends`` would raise UnguardedError.
+
+    Raises:
+        UnguardedError: the service would listen to strangers and has never had a key.
+    """
+    if not is_loopback(settings.host):
+        with _opened_database(settings):
+            pass
+
+
+@contextmanager
+def _opened_database(settings: Settings) -> Generator[Engine]:
     migrate(settings.resolved_database_url)
     engine = create_engine(settings.resolved_database_url)
     try:
-        with Checks(timeout_seconds=settings.check_timeout_seconds) as checks:
-            yield Services(
-                store=Store(engine, max_attempts=settings.max_attempts),
-                files=ArtifactStore(settings.resolved_artifact_url),
-                doorbell=Doorbell(settings.redis_url),
-                checks=checks,
-                incoming=incoming,
-                max_model_bytes=settings.max_model_bytes,
-                max_dataset_bytes=settings.max_dataset_bytes,
+        if not is_loopback(settings.host) and not Keys(engine).were_made():
+            message = (
+                "host must be a loopback address until there is an API key "
+                f"(`espalier keys create TENANT` makes one). Received: {settings.host}"
             )
+            raise UnguardedError(message)
+        yield engine
     finally:
         engine.dispose()
 
 
 # The environment is read when the server starts, not when the module is imported.
-app = create_app(lambda: open_services(Settings()))
+app = create_app(lambda: open_backends(Settings()))

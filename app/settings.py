@@ -25,8 +25,16 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65_535)
 
+    #: Bounds of one tenant: bytes of models, datasets and artifacts together; jobs that have not
+    #: finished; and, where keys are asked for, requests in any 60 seconds.
+    tenant_max_bytes: int = Field(default=2**40, gt=0)
+    tenant_max_jobs: int = Field(default=1000, gt=0)
+    tenant_requests_per_minute: int = Field(default=1200, gt=0)
+
     max_model_bytes: int = Field(default=4 * 2**30, gt=0)
     max_dataset_bytes: int = Field(default=16 * 2**30, gt=0)
+    #: Who stops sending in the middle of a body for this long is cut off.
+    sender_silence_seconds: float = Field(default=60.0, gt=0)
     #: Bound on the static check of one upload.
     check_timeout_seconds: float = Field(default=60.0, gt=0)
 

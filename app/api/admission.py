@@ -20,7 +20,7 @@ from app.jobs.ids import new_id
 from app.jobs.job import FileRef, Job
 from app.jobs.plan import Plan, plan
 from app.jobs.spec import JobSpec
-from app.jobs.store import Idempotency, Submitted
+from app.jobs.submissions import Idempotency, Submitted
 from app.jobs.uploads import StoredDataset, StoredModel
 
 _log = logging.getLogger(__name__)

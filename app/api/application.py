@@ -13,9 +13,10 @@ from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
 from app.api import artifacts, events, health, jobs, uploads
-from app.api.errors import add_error_handlers
+from app.api.backends import Backends, OpenBackends
+from app.api.bodies import WatchedBodies
+from app.api.errors import add_error_handlers, problem_responses
 from app.api.schema import describe
-from app.api.services import OpenServices, Services
 
 _DESCRIPTION = """
 Upload a Keras model and a pruning schedule; get back the pruned, compressed model with the figures
@@ -32,20 +33,20 @@ _TAGS = [
 
 
 class _State(TypedDict):
-    services: Services
+    backends: Backends
 
 
-def create_app(open_services: OpenServices) -> FastAPI:
-    """Return the application; its services are opened when it starts, not before.
+def create_app(open_backends: OpenBackends) -> FastAPI:
+    """Return the application; its backends are opened when it starts, not before.
 
     Args:
-        open_services: Called once at start; what it yields is closed when the application ends.
+        open_backends: Called once at start; what it yields is closed when the application ends.
     """
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[_State]:
-        async with contextmanager_in_threadpool(open_services()) as services:
-            yield {"services": services}
+        async with contextmanager_in_threadpool(open_backends()) as backends:
+            yield {"backends": backends}
 
     app = FastAPIOffline(
         title="Espalier",
@@ -59,11 +60,10 @@ def create_app(open_services: OpenServices) -> FastAPI:
         generate_unique_id_function=_operation_id,
         lifespan=lifespan,
     )
-    app.include_router(jobs.router)
-    app.include_router(events.router)
-    app.include_router(artifacts.router)
-    app.include_router(uploads.router)
+    for behind_the_door in (jobs, events, artifacts, uploads):
+        app.include_router(behind_the_door.router, responses=problem_responses(401, 429))
     app.include_router(health.router)
+    app.add_middleware(WatchedBodies)
     app.add_api_route("/", _front_page, include_in_schema=False)
     add_error_handlers(app)
     describe(app)

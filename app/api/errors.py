@@ -2,6 +2,10 @@
 
 RequestError                        the request itself is at fault, whatever the service holds
 ├── MalformedRequestError           it breaks off, or its framing cannot be read
+├── WrongDigestError                its body is not the one that its digest names
+├── SilentSenderError               its body stopped coming
+├── NoKeyError                      it shows no API key, and needs one
+├── TooManyRequestsError            one too many in this minute
 ├── InvalidRequestError             a part, field or header is unknown, missing or out of its domain
 ├── UnsupportedContentTypeError     neither a form nor JSON
 ├── RangeNotSatisfiableError        no byte of the file lies in the range
@@ -32,13 +36,16 @@ from app.jobs.errors import (
     IdempotencyConflictError,
     InUseError,
     InvalidCursorError,
+    InvalidKeyError,
     JobConflictError,
     JobError,
     JobNotFoundError,
+    JobQuotaError,
     ModelNotFoundError,
     NotFoundError,
     RefusedFileError,
     RefusedSpecError,
+    StorageQuotaError,
     TooLargeError,
 )
 
@@ -54,6 +61,39 @@ class RequestError(Exception):
 
 class MalformedRequestError(RequestError):
     """The request breaks off, or its framing cannot be read."""
+
+
+class WrongDigestError(RequestError):
+    """The body is not the one that a digest in the headers is of."""
+
+    def __init__(self, field: str, *, algorithm: str) -> None:
+        """Name the field; what the body's digest is, its sender can find out."""
+        super().__init__(f"{field} must be the {algorithm} of the body. Received: another body")
+
+
+class SilentSenderError(RequestError):
+    """The body stopped coming."""
+
+    def __init__(self, *, seconds: float) -> None:
+        """Say how long was waited."""
+        super().__init__(f"a body must not pause for {seconds:g} seconds. Received: nothing more")
+
+
+class NoKeyError(RequestError):
+    """The request shows no API key, and needs one."""
+
+    def __init__(self) -> None:
+        """Say how a key is shown."""
+        super().__init__("the request must have the header Authorization: Bearer <key>")
+
+
+class TooManyRequestsError(RequestError):
+    """The tenant has made as many requests in the last minute as it may."""
+
+    def __init__(self, *, per_minute: int, retry_after_seconds: int) -> None:
+        """Keep how long to wait, because the answer has to name it."""
+        super().__init__(f"a tenant may make {per_minute} requests a minute. Received: one more")
+        self.retry_after_seconds = retry_after_seconds
 
 
 class InvalidRequestError(RequestError):
@@ -134,10 +174,21 @@ class _Kind:
 
 
 _RETRY = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
+#: A job takes minutes: asking more often than this for one to finish is of no use.
+_RETRY_JOB = {"Retry-After": "60"}
+_SHOW_KEY = {"WWW-Authenticate": 'Bearer realm="espalier"'}
+_SHOW_OTHER_KEY = {"WWW-Authenticate": 'Bearer realm="espalier", error="invalid_token"'}
 
 _KINDS: dict[type[Exception], _Kind] = {
     MalformedRequestError: _Kind(
         HTTPStatus.BAD_REQUEST, "malformed_request", "The request cannot be read"
+    ),
+    WrongDigestError: _Kind(
+        HTTPStatus.BAD_REQUEST, "wrong_digest", "The body is not the one that was meant"
+    ),
+    NoKeyError: _Kind(HTTPStatus.UNAUTHORIZED, "key_required", "An API key is needed", _SHOW_KEY),
+    InvalidKeyError: _Kind(
+        HTTPStatus.UNAUTHORIZED, "invalid_key", "The API key opens nothing", _SHOW_OTHER_KEY
     ),
     JobNotFoundError: _Kind(HTTPStatus.NOT_FOUND, "job_not_found", "There is no such job"),
     ModelNotFoundError: _Kind(HTTPStatus.NOT_FOUND, "model_not_found", "There is no such model"),
@@ -148,12 +199,24 @@ _KINDS: dict[type[Exception], _Kind] = {
         HTTPStatus.NOT_FOUND, "artifact_not_found", "The job has no such artifact"
     ),
     NotFoundError: _Kind(HTTPStatus.NOT_FOUND, "not_found", "There is no such thing"),
+    SilentSenderError: _Kind(
+        HTTPStatus.REQUEST_TIMEOUT,
+        "sender_silent",
+        "The body stopped coming",
+        # What may come of it after all is not waited for.
+        {"Connection": "close"},
+    ),
     JobConflictError: _Kind(
         HTTPStatus.CONFLICT, "job_conflict", "The job's status does not allow this"
     ),
     InUseError: _Kind(HTTPStatus.CONFLICT, "in_use", "An unfinished job still needs it"),
     TooLargeError: _Kind(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "The upload is too large"
+    ),
+    StorageQuotaError: _Kind(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "storage_quota_exceeded",
+        "The tenant has no room for it",
     ),
     RefusedFileError: _Kind(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "refused_model", "The file cannot be taken as a model"
@@ -184,6 +247,15 @@ _KINDS: dict[type[Exception], _Kind] = {
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "idempotency_key_reused",
         "The idempotency key was used for another request",
+    ),
+    TooManyRequestsError: _Kind(
+        HTTPStatus.TOO_MANY_REQUESTS, "too_many_requests", "Too many requests"
+    ),
+    JobQuotaError: _Kind(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        "job_quota_exceeded",
+        "The tenant has too many unfinished jobs",
+        _RETRY_JOB,
     ),
     BackendUnavailableError: _Kind(
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -238,6 +310,8 @@ async def _answer(  # noqa: PLR0911 - a table: one row for each shape of answer
             )
         case RangeNotSatisfiableError(size=size):
             return _problem(kind, str(error), headers={"Content-Range": f"bytes */{size}"})
+        case TooManyRequestsError(retry_after_seconds=seconds):
+            return _problem(kind, str(error), headers={"Retry-After": str(seconds)})
         case NotReadyError(checks=checks):
             return _problem(kind, str(error), checks=checks)
         case _ if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from app.api.backends import Backends, BackendsDep
 from app.api.errors import NotReadyError, problem_responses
-from app.api.services import Services, ServicesDep
 from app.api.views import Alive, Ready
 from app.jobs.errors import ArtifactNotFoundError, BackendUnavailableError
 
@@ -21,12 +21,12 @@ def is_alive() -> Alive:
 
 
 @router.get("/readyz", responses=problem_responses(503))
-def is_ready(services: ServicesDep) -> Ready:
+def is_ready(backends: BackendsDep) -> Ready:
     """Whether jobs can be taken and workers woken; a 503 names in `checks` what is away."""
     reachable = {
-        "database": services.store.is_reachable(),
-        "files": _has_files(services),
-        "redis": services.doorbell.is_reachable(),
+        "database": backends.store.is_reachable(),
+        "files": _has_files(backends),
+        "redis": backends.doorbell.is_reachable(),
     }
     checks = {name: "ok" if is_reachable else "away" for name, is_reachable in reachable.items()}
     if not all(reachable.values()):
@@ -34,9 +34,9 @@ def is_ready(services: ServicesDep) -> Ready:
     return Ready(checks=checks, notes=_NOTES)
 
 
-def _has_files(services: Services) -> bool:
+def _has_files(backends: Backends) -> bool:
     try:
-        services.files.size("readyz")
+        backends.files.size("readyz")
     except ArtifactNotFoundError:
         return True
     except BackendUnavailableError:

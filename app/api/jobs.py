@@ -11,6 +11,7 @@ from app.api import admission
 from app.api.errors import problem_responses
 from app.api.examples import ORDER_BODY
 from app.api.orders import receive_order
+from app.api.room import ROOM_FOR_JOB
 from app.api.services import ServicesDep
 from app.api.views import JobPage, MetricsView
 from app.jobs.job import Job, JobStatus
@@ -34,8 +35,9 @@ IdempotencyKey = Annotated[
     openapi_extra=ORDER_BODY,
     responses={
         202: {"headers": {"Location": {"schema": {"type": "string"}}}},
-        **problem_responses(400, 404, 413, 415, 422, 503),
+        **problem_responses(400, 404, 408, 413, 415, 422, 503),
     },
+    dependencies=[ROOM_FOR_JOB],
 )
 async def submit_job(
     request: Request,
@@ -59,7 +61,7 @@ async def submit_job(
 @router.post(
     "/preflight",
     openapi_extra=ORDER_BODY,
-    responses=problem_responses(400, 404, 413, 415, 422, 503),
+    responses=problem_responses(400, 404, 408, 413, 415, 422, 503),
 )
 async def preflight_job(request: Request, services: ServicesDep) -> Plan:
     """Say what a job would do: steps, final sparsity, predicted sizes, warnings.

@@ -1,26 +1,29 @@
-"""What the endpoints work with; made once, where the process starts."""
+"""What an endpoint works with: everything of one caller, nothing of anybody else.
+
+An endpoint has no other way to the store, so none can forget to ask for a key.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends
 
+from app.api.backends import BackendsDep
+from app.api.door import CallerDep
 from app.jobs.artifacts import ArtifactStore
 from app.jobs.intake.run import Checks
 from app.jobs.queue import Doorbell
-from app.jobs.store import Store
+from app.jobs.tenant_store import TenantStore
 
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """The collaborators of the endpoints, and the operator's limits."""
+    """The collaborators of an endpoint, and the operator's limits."""
 
-    store: Store
+    store: TenantStore
     files: ArtifactStore
     doorbell: Doorbell
     checks: Checks
@@ -29,12 +32,17 @@ class Services:
     max_dataset_bytes: int
 
 
-#: Opens the services when the application starts and closes them when it ends.
-OpenServices: TypeAlias = Callable[[], AbstractContextManager[Services]]
+def services_for(backends: BackendsDep, caller: CallerDep) -> Services:
+    """Return what an endpoint works with when ``caller`` calls."""
+    return Services(
+        store=backends.store.of(caller, quota=backends.quota),
+        files=backends.files,
+        doorbell=backends.doorbell,
+        checks=backends.checks,
+        incoming=backends.incoming,
+        max_model_bytes=backends.max_model_bytes,
+        max_dataset_bytes=backends.max_dataset_bytes,
+    )
 
 
-def _services_of(request: Request) -> Services:
-    return request.state.services
-
-
-ServicesDep = Annotated[Services, Depends(_services_of)]
+ServicesDep = Annotated[Services, Depends(services_for)]

@@ -12,13 +12,14 @@ from app.api.errors import problem_responses
 from app.api.examples import file_body
 from app.api.forms import FormLimits, ReceivedFile, receive_form
 from app.api.orders import required_part
+from app.api.room import ROOM_FOR_FILES
 from app.api.services import Services, ServicesDep
 from app.api.views import DatasetView, ModelView
 from app.jobs.uploads import StoredDataset, StoredModel
 
 router = APIRouter(prefix="/v1")
 
-_UPLOAD_PROBLEMS = problem_responses(400, 413, 415, 422, 503)
+_UPLOAD_PROBLEMS = problem_responses(400, 408, 413, 415, 422, 503)
 
 
 @router.post(
@@ -27,6 +28,7 @@ _UPLOAD_PROBLEMS = problem_responses(400, 413, 415, 422, 503)
     tags=["models"],
     openapi_extra=file_body("model"),
     responses=_UPLOAD_PROBLEMS,
+    dependencies=[ROOM_FOR_FILES],
 )
 async def upload_model(request: Request, response: Response, services: ServicesDep) -> ModelView:
     """Upload a `.keras` or `.h5` model as the part `model` of a form."""
@@ -61,6 +63,7 @@ def delete_model(model_id: str, services: ServicesDep) -> None:
     tags=["datasets"],
     openapi_extra=file_body("data"),
     responses=_UPLOAD_PROBLEMS,
+    dependencies=[ROOM_FOR_FILES],
 )
 async def upload_dataset(
     request: Request, response: Response, services: ServicesDep

@@ -5,7 +5,8 @@ JobError
 │   ├── JobNotFoundError
 │   ├── ModelNotFoundError
 │   ├── DatasetNotFoundError
-│   └── ArtifactNotFoundError
+│   ├── ArtifactNotFoundError
+│   └── KeyNotFoundError
 ├── ConflictError                 its state does not allow this
 │   ├── JobConflictError          the job's status does not allow the move
 │   ├── InUseError                an unfinished job still needs it
@@ -14,6 +15,10 @@ JobError
 ├── RefusedSpecError              the spec cannot be carried out on this model and data
 ├── InvalidCursorError            the cursor is not one that a page gave
 ├── TooLargeError                 more bytes than the operator allows
+├── QuotaError                    more than one tenant may take
+│   ├── StorageQuotaError
+│   └── JobQuotaError             trying again helps when a job has finished
+├── InvalidKeyError               what was shown is no API key, or not any more
 ├── LostClaimError                another worker holds the job now; write nothing more
 └── BackendUnavailableError       Redis, database or files cannot be reached; the only one retried
 """
@@ -43,6 +48,10 @@ class DatasetNotFoundError(NotFoundError):
 
 class ArtifactNotFoundError(NotFoundError):
     """The job has no artifact of this name."""
+
+
+class KeyNotFoundError(NotFoundError):
+    """There is no such API key."""
 
 
 class ConflictError(JobError):
@@ -101,6 +110,26 @@ class InvalidCursorError(JobError):
 
 class TooLargeError(JobError):
     """More bytes than the operator allows."""
+
+
+class QuotaError(JobError):
+    """More than one tenant may take."""
+
+
+class StorageQuotaError(QuotaError):
+    """The tenant would store more bytes than it may."""
+
+
+class JobQuotaError(QuotaError):
+    """The tenant has as many unfinished jobs as it may."""
+
+
+class InvalidKeyError(JobError):
+    """What was shown is no API key, or it has been revoked."""
+
+    def __init__(self) -> None:
+        """Say nothing of what was shown: it may be a good key with a letter missing."""
+        super().__init__("the key is not valid, or it has been revoked")
 
 
 class LostClaimError(JobError):

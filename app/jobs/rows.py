@@ -13,6 +13,7 @@ from app.jobs.events import EventKind, Told, changes
 from app.jobs.history import History, HistoryChunk, Scope, joined
 from app.jobs.job import Job
 from app.jobs.tables import events, history, jobs
+from app.jobs.tenants import Whose
 
 #: What an update may change of the record; the rest is as submitted.
 _MUTABLE = (
@@ -32,30 +33,30 @@ def job_from(row: RowMapping) -> Job:
     return Job.model_validate({name: row[name] for name in Job.model_fields})
 
 
-def require_job(connection: Connection, job_id: str) -> None:
-    """Raise JobNotFoundError when there is no such job."""
-    _only(connection, select(jobs.c.id).where(jobs.c.id == job_id), job_id)
+def require_job(connection: Connection, job_id: str, whose: Whose) -> None:
+    """Raise JobNotFoundError when there is no such job among those."""
+    _only(connection, select(jobs.c.id).where(jobs.c.id == job_id, whose(jobs)), job_id)
 
 
-def read_row(connection: Connection, job_id: str) -> RowMapping:
+def read_row(connection: Connection, job_id: str, whose: Whose) -> RowMapping:
     """Return a job's row, or raise JobNotFoundError."""
-    return _only(connection, _by_id(job_id), job_id)
+    return _only(connection, _by_id(job_id, whose), job_id)
 
 
-def lock_row(connection: Connection, job_id: str) -> RowMapping:
+def lock_row(connection: Connection, job_id: str, whose: Whose) -> RowMapping:
     """Return a job's row, which nobody else can change until the transaction ends.
 
     Raises:
         JobNotFoundError: there is no such job.
     """
-    return _only(connection, _by_id(job_id).with_for_update(), job_id)
+    return _only(connection, _by_id(job_id, whose).with_for_update(), job_id)
 
 
-def insert_job(connection: Connection, job: Job, *, at: datetime) -> None:
+def insert_job(connection: Connection, job: Job, *, tenant: str, at: datetime) -> None:
     """Write a new job and its first events."""
     fields = {name: getattr(job, name) for name in Job.model_fields}
     dataset_id = None if job.dataset is None else job.dataset.id
-    row = insert(jobs).values(**fields, model_id=job.model.id, dataset_id=dataset_id)
+    row = insert(jobs).values(**fields, tenant=tenant, model_id=job.model.id, dataset_id=dataset_id)
     connection.execute(row)
     append_events(connection, job.id, changes(None, job), at=at)
 
@@ -77,6 +78,11 @@ def update_job(
     connection.execute(row)
     append_events(connection, after.id, changes(before, after), at=at)
     return after
+
+
+def note_ring(connection: Connection, job_id: str, *, at: datetime) -> None:
+    """Remember that a worker was told of the job."""
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(rung_at=at))
 
 
 def append_events(
@@ -127,8 +133,8 @@ def read_history(connection: Connection, job_id: str) -> History:
     )
 
 
-def _by_id(job_id: str) -> Select[Any]:
-    return select(jobs).where(jobs.c.id == job_id)
+def _by_id(job_id: str, whose: Whose) -> Select[Any]:
+    return select(jobs).where(jobs.c.id == job_id, whose(jobs))
 
 
 def _only(connection: Connection, query: Select[Any], job_id: str) -> RowMapping:

@@ -1,4 +1,4 @@
-"""Uploaded files of one kind, as rows."""
+"""Uploaded files, as rows: the models, and the datasets."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from sqlalchemy import (
     update,
 )
 
-from app.jobs.errors import InUseError, NotFoundError
+from app.jobs import tables
+from app.jobs.errors import DatasetNotFoundError, InUseError, ModelNotFoundError, NotFoundError
 from app.jobs.job import JobStatus
 from app.jobs.tables import jobs
+from app.jobs.tenants import Whose
 from app.jobs.uploads import StoredDataset, StoredModel
 
 _Stored = TypeVar("_Stored", StoredModel, StoredDataset)
@@ -52,26 +54,29 @@ class Shelf(Generic[_Stored]):
         self._record = record
         self._missing = missing
 
-    def add(self, connection: Connection, stored: _Stored) -> None:
+    def add(self, connection: Connection, stored: _Stored, *, tenant: str) -> None:
         """Keep ``stored``, whose file is in the artifact store already."""
         fields = {name: getattr(stored, name) for name in self._record.model_fields}
-        connection.execute(insert(self._table).values(id=stored.ref.id, **fields))
+        row = insert(self._table).values(
+            id=stored.ref.id, tenant=tenant, bytes=stored.ref.bytes, **fields
+        )
+        connection.execute(row)
 
-    def get(self, connection: Connection, id_: str) -> _Stored:
+    def get(self, connection: Connection, id_: str, whose: Whose) -> _Stored:
         """Return one, or raise what was given as ``missing``."""
-        return self._only(connection, self._by_id(id_), id_)
+        return self._only(connection, self._by_id(id_, whose), id_)
 
-    def hold(self, connection: Connection, id_: str) -> _Stored:
+    def hold(self, connection: Connection, id_: str, whose: Whose) -> _Stored:
         """Return one that nobody can delete until the transaction ends."""
-        return self._only(connection, self._by_id(id_).with_for_update(), id_)
+        return self._only(connection, self._by_id(id_, whose).with_for_update(), id_)
 
-    def delete(self, connection: Connection, id_: str) -> str:
+    def delete(self, connection: Connection, id_: str, whose: Whose) -> str:
         """Forget one and return the key of its file.
 
         Raises:
             InUseError: an unfinished job needs it.
         """
-        stored = self.hold(connection, id_)
+        stored = self.hold(connection, id_, whose)
         in_use = exists().where(self._used_as == id_, jobs.c.status.in_(_UNFINISHED))
         if connection.scalar(select(in_use)):
             message = f"the {self._noun} {id_} is needed by a job that has not finished"
@@ -98,9 +103,9 @@ class Shelf(Generic[_Stored]):
         connection.execute(update(self._table).where(came_with).values(uploaded_with=heir))
         return keys
 
-    def _by_id(self, id_: str) -> Select[Any]:
+    def _by_id(self, id_: str, whose: Whose) -> Select[Any]:
         columns = (self._table.c[name] for name in self._record.model_fields)
-        return select(*columns).where(self._table.c.id == id_)
+        return select(*columns).where(self._table.c.id == id_, whose(self._table))
 
     def _only(self, connection: Connection, query: Select[Any], id_: str) -> _Stored:
         row = connection.execute(query).mappings().one_or_none()
@@ -108,3 +113,15 @@ class Shelf(Generic[_Stored]):
             message = f"there is no {self._noun} {id_!r:.80}"
             raise self._missing(message)
         return self._record.model_validate(row)
+
+
+MODELS = Shelf(
+    "model", tables.models, jobs.c.model_id, record=StoredModel, missing=ModelNotFoundError
+)
+DATASETS = Shelf(
+    "dataset",
+    tables.datasets,
+    jobs.c.dataset_id,
+    record=StoredDataset,
+    missing=DatasetNotFoundError,
+)

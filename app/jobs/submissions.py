@@ -12,6 +12,7 @@ from app.jobs.errors import IdempotencyConflictError
 from app.jobs.job import Job
 from app.jobs.rows import insert_job, job_from, read_row
 from app.jobs.tables import idempotency_keys
+from app.jobs.tenants import belonging_to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class Submitted:
 
 
 def insert_once(
-    connection: Connection, job: Job, idempotency: Idempotency, *, at: datetime
+    connection: Connection, job: Job, idempotency: Idempotency, *, tenant: str, at: datetime
 ) -> Submitted:
     """Write the job unless the key has one; of several requests at once, the table lets one in.
 
@@ -40,25 +41,30 @@ def insert_once(
     """
     try:
         with connection.begin_nested():
-            insert_job(connection, job, at=at)
+            insert_job(connection, job, tenant=tenant, at=at)
             row = insert(idempotency_keys).values(
-                key=idempotency.key, fingerprint=idempotency.fingerprint, job_id=job.id
+                tenant=tenant,
+                key=idempotency.key,
+                fingerprint=idempotency.fingerprint,
+                job_id=job.id,
             )
             connection.execute(row)
     except IntegrityError:
-        first = _first(connection, idempotency)
+        first = _first(connection, idempotency, tenant)
         if first is None:
             raise
         return Submitted(first, replayed=True)
     return Submitted(job, replayed=False)
 
 
-def _first(connection: Connection, idempotency: Idempotency) -> Job | None:
-    query = select(idempotency_keys).where(idempotency_keys.c.key == idempotency.key)
+def _first(connection: Connection, idempotency: Idempotency, tenant: str) -> Job | None:
+    query = select(idempotency_keys).where(
+        idempotency_keys.c.tenant == tenant, idempotency_keys.c.key == idempotency.key
+    )
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
         return None
     if row["fingerprint"] != idempotency.fingerprint:
         message = "an idempotency key must not be used for two different requests"
         raise IdempotencyConflictError(message)
-    return job_from(read_row(connection, row["job_id"]))
+    return job_from(read_row(connection, row["job_id"], belonging_to(tenant)))

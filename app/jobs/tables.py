@@ -44,6 +44,11 @@ def _id() -> String:
     return String(40)
 
 
+def _tenant(*, primary_key: bool = False, index: bool = False) -> Column[Any]:
+    # Without a default: a row must say to whom it belongs.
+    return Column("tenant", String(63), nullable=False, primary_key=primary_key, index=index)
+
+
 def _of_job() -> Column[Any]:
     return Column("job_id", _id(), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
 
@@ -52,7 +57,10 @@ models = Table(
     "models",
     metadata,
     Column("id", _id(), primary_key=True),
+    _tenant(index=True),
     Column("ref", JsonOf(FileRef), nullable=False),
+    #: That of ``ref``, where it can be summed.
+    Column("bytes", BigInteger, nullable=False),
     Column("key", String(255), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("summary", JsonOf(ModelSummary), nullable=False),
@@ -63,7 +71,10 @@ datasets = Table(
     "datasets",
     metadata,
     Column("id", _id(), primary_key=True),
+    _tenant(index=True),
     Column("ref", JsonOf(FileRef), nullable=False),
+    #: That of ``ref``, where it can be summed.
+    Column("bytes", BigInteger, nullable=False),
     Column("key", String(255), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("summary", JsonOf(DatasetSummary), nullable=False),
@@ -87,6 +98,7 @@ jobs = Table(
     Column("warnings", JsonOf(tuple[Notice, ...]), nullable=False),
     Column("failure", JsonOf(Failure)),
     Column("result", JsonOf(JobResult)),
+    _tenant(),
     # No foreign keys: a finished job outlives the files that it was made from.
     Column("model_id", _id(), nullable=False, index=True),
     Column("dataset_id", _id(), index=True),
@@ -101,6 +113,7 @@ jobs = Table(
     #: When a worker was last told of it; NULL when nobody was since it was queued.
     Column("rung_at", UtcDateTime),
     Index(None, "created_at", "id"),
+    Index(None, "tenant", "created_at", "id"),
 )
 
 events = Table(
@@ -137,7 +150,31 @@ artifacts = Table(
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,
+    _tenant(primary_key=True),
     Column("key", String(255), primary_key=True),
     Column("fingerprint", String(64), nullable=False),
     Column("job_id", _id(), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", _id(), primary_key=True),
+    _tenant(),
+    #: Of the whole key, in hexadecimal; the key itself is nowhere.
+    Column("sha256", String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+)
+
+#: Rows are only ever added: the migration has triggers that refuse anything else.
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    _tenant(),
+    Column("key_id", _id()),
+    Column("action", String(32), nullable=False),
+    Column("subject", _id(), nullable=False, index=True),
 )

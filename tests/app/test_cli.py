@@ -50,10 +50,10 @@ def test_a_folder_that_is_served_already_is_refused(refused, data_dir):
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.test"])  # noqa: S104
-def test_strangers_are_kept_out_while_no_key_is_asked_for(refused, host):
+def test_strangers_are_kept_out_while_there_is_no_key(refused, host):
     assert refused(host=host) == (
-        "espalier: host must be a loopback address, because no key is asked for. "
-        f"Received: {host}\n"
+        "espalier: host must be a loopback address until there is an API key "
+        f"(`espalier keys create TENANT` makes one). Received: {host}\n"
     )
 
 

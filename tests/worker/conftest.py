@@ -16,6 +16,7 @@ from app.jobs.intake.model import summarise_model
 from app.jobs.job import FileRef, Job
 from app.jobs.spec import JobSpec
 from app.jobs.store import Store
+from app.jobs.tenants import LOCAL
 from app.jobs.uploads import StoredDataset, StoredModel
 
 DATA = Path(__file__).parents[1] / "data"
@@ -31,6 +32,11 @@ class House:
     artifacts: ArtifactStore
     folder: Path
 
+    @property
+    def caller(self):
+        """What whoever uploads and submits sees of the store."""
+        return self.store.of(LOCAL)
+
     def submit(self, spec="{}", *, model=DATA / "small.keras", dataset=None):
         job = Job(
             id=new_id("job"),
@@ -39,7 +45,7 @@ class House:
             dataset=None if dataset is None else self._upload_dataset(dataset).ref,
             spec=JobSpec.model_validate_json(spec),
         )
-        self.store.submit(job)
+        self.caller.submit(job)
         return job
 
     def claim(self, spec="{}", **files):
@@ -58,7 +64,7 @@ class House:
             uploaded_with=None,
         )
         self.artifacts.put(model.key, path)
-        self.store.add_model(model)
+        self.caller.add_model(model)
         return model
 
     def _upload_dataset(self, path):
@@ -71,7 +77,7 @@ class House:
             uploaded_with=None,
         )
         self.artifacts.put(dataset.key, path)
-        self.store.add_dataset(dataset)
+        self.caller.add_dataset(dataset)
         return dataset
 
 

@@ -97,7 +97,7 @@ def test_a_worker_outlives_whatever_happens_to_a_runner(worker, samples):
     cancelled = worker.submit(_ENDLESS, dataset=samples)
     next_ = worker.submit(dataset=samples)
     worker.wait_for_training(cancelled)
-    worker.house.store.request_cancel(cancelled)
+    worker.house.caller.request_cancel(cancelled)
 
     assert (ended.status, ended.failure) == (JobStatus.SUCCEEDED, None)
     assert worker.wait_for_end(cancelled).status is JobStatus.CANCELLED

@@ -81,8 +81,8 @@ def test_a_job_succeeds_with_what_its_runners_report(house, worker):
     assert job.result.sparsity == 0.8
     assert job.result.uploaded.bytes > job.result.uploaded.bytes_without_optimizer
     assert [notice.code for notice in job.warnings] == ["loss_inferred"]
-    assert house.store.history(job.id).steps == {"step": (1,), "loss": (0.5,)}
-    stored = house.store.artifact(job.id, "model.keras")
+    assert house.caller.history(job.id).steps == {"step": (1,), "loss": (0.5,)}
+    stored = house.caller.artifact(job.id, "model.keras")
     assert b"".join(house.artifacts.stream(stored.key)) == b"pruned"
 
 
@@ -178,7 +178,7 @@ _ENDLESS = _PRELUDE + 'say(kind="stage", stage="baseline"); time.sleep(60)'
 
 def test_a_cancelled_job_stops_in_the_middle(house, worker):
     claim = house.claim()
-    caller = _in_the_middle(house, claim.job.id, lambda: house.store.request_cancel(claim.job.id))
+    caller = _in_the_middle(house, claim.job.id, lambda: house.caller.request_cancel(claim.job.id))
 
     worker(_ENDLESS).supervise(claim)
     caller.join()

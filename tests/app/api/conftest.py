@@ -14,7 +14,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.api.application import create_app
-from app.api.services import Services
+from app.api.backends import Backends
+from app.api.services import Services, services_for
 from app.jobs.artifacts import StoredArtifact, artifact_key
 from app.jobs.errors import BackendUnavailableError
 from app.jobs.history import HistoryChunk
@@ -22,8 +23,9 @@ from app.jobs.intake.model import summarise_model
 from app.jobs.job import Failure, FileRef, Job, Progress, Stage
 from app.jobs.result import JobResult, ParameterCounts, Uploaded
 from app.jobs.spec import JobSpec
+from app.jobs.tenants import LOCAL
 from app.jobs.uploads import StoredModel
-from app.main import open_services
+from app.main import open_backends
 from app.settings import Settings
 
 DATA = Path(__file__).parents[2] / "data"
@@ -70,19 +72,38 @@ def doorbell():
 
 
 @pytest.fixture
-def services(tmp_path, doorbell) -> Iterator[Services]:
+def backends(tmp_path, doorbell) -> Iterator[Backends]:
     settings = Settings(data_dir=tmp_path, max_model_bytes=100_000, max_dataset_bytes=200_000)
-    with open_services(settings) as services:
-        yield replace(services, doorbell=doorbell)
+    with open_backends(settings) as backends:
+        yield replace(backends, doorbell=doorbell)
 
 
 @pytest.fixture
-def client(services) -> Iterator[Caller]:
+def services(backends) -> Services:
+    """What the endpoints work with when nobody is asked for a key."""
+    return services_for(backends, LOCAL)
+
+
+@pytest.fixture
+def client(backends) -> Iterator[Caller]:
+    with calling(backends) as client:
+        yield client
+
+
+@contextmanager
+def calling(backends, **headers) -> Iterator[Caller]:
+    """Open the application, for somebody on this machine."""
+
     @contextmanager
     def opened():
-        yield services
+        yield backends
 
-    with Caller(create_app(opened), raise_server_exceptions=False) as client:
+    with Caller(
+        create_app(opened),
+        base_url="http://127.0.0.1:8000",
+        headers=headers,
+        raise_server_exceptions=False,
+    ) as client:
         yield client
 
 
@@ -134,23 +155,23 @@ def job(client, services, model, summary):
 
 
 @pytest.fixture
-def worker(services, tmp_path):
+def worker(backends, tmp_path):
     """What a worker does to a job, without pruning anything."""
-    return Worker(services, tmp_path)
+    return Worker(backends, tmp_path)
 
 
 @dataclass(frozen=True)
 class Worker:
     """Moves jobs the way a worker does."""
 
-    services: Services
+    backends: Backends
     folder: Path
 
     def claim(self, job_id):
-        return self.services.store.claim(job_id, worker="w", lease=LEASE)
+        return self.backends.store.claim(job_id, worker="w", lease=LEASE)
 
     def train(self, claim):
-        self.services.store.record(
+        self.backends.store.record(
             claim,
             stage=Stage.FINE_TUNING,
             progress=Progress(
@@ -164,7 +185,7 @@ class Worker:
         file = self.folder / "pruned"
         file.write_bytes(content)
         key = artifact_key(job_id, claim.fence, "model.keras")
-        self.services.files.put(key, file)
+        self.backends.files.put(key, file)
         artifact = StoredArtifact(
             name="model.keras",
             key=key,
@@ -182,8 +203,8 @@ class Worker:
             layers=(),
             artifacts=(),
         )
-        self.services.store.succeed(claim, result, [artifact])
+        self.backends.store.succeed(claim, result, [artifact])
 
     def fail(self, job_id):
         failure = Failure(code="runner_died", message="It died.", hint="Try again.")
-        self.services.store.fail(self.claim(job_id), failure)
+        self.backends.store.fail(self.claim(job_id), failure)

@@ -6,6 +6,7 @@ from app.api import errors as api_errors
 from app.api.errors import _KINDS
 from app.jobs import errors as job_errors
 from app.jobs.errors import JobError, LostClaimError
+from app.jobs.tenant_store import TenantStore
 
 MEMBERS = {"type", "title", "status", "detail", "code"}
 
@@ -113,12 +114,12 @@ def test_a_405_says_what_is_allowed(client):
     assert client.delete("/livez").headers["Allow"] == "GET"
 
 
-def test_a_bug_is_a_500_that_says_nothing_of_the_inside(client, services, monkeypatch):
-    def fail(_job_id):
+def test_a_bug_is_a_500_that_says_nothing_of_the_inside(client, monkeypatch):
+    def fail(_store, _job_id):
         message = "the password is swordfish"
         raise RuntimeError(message)
 
-    monkeypatch.setattr(services.store, "job", fail)
+    monkeypatch.setattr(TenantStore, "job", fail)
 
     answer = client.get("/v1/jobs/job_1")
 

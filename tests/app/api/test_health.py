@@ -29,9 +29,9 @@ def test_a_service_without_its_broker_is_not_ready(client, doorbell):
 
 
 @pytest.fixture
-def without_database(tmp_path, services):
+def without_database(tmp_path, backends):
     """Puts a folder where the database was."""
-    services.store._engine.dispose()
+    backends.store._engine.dispose()
     for path in tmp_path.glob("espalier.sqlite*"):
         path.unlink()
     (tmp_path / "espalier.sqlite").mkdir()

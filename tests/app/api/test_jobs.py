@@ -212,13 +212,13 @@ def test_a_queued_job_is_cancelled_at_once(client, job):
     assert answer.json()["status"] == "cancelled"
 
 
-def test_a_running_job_is_asked_to_stop(client, services, worker, job):
+def test_a_running_job_is_asked_to_stop(client, backends, worker, job):
     claim = worker.claim(job["id"])
 
     answer = client.post(f"/v1/jobs/{job['id']}/cancel")
 
     assert answer.json()["status"] == "running"
-    assert services.store.heartbeat(claim, lease=LEASE)
+    assert backends.store.heartbeat(claim, lease=LEASE)
 
 
 def test_a_finished_job_cannot_be_cancelled(client, worker, job):

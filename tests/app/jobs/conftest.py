@@ -13,6 +13,8 @@ from app.jobs.job import FileRef, Job, Progress
 from app.jobs.result import JobResult, ParameterCounts, Uploaded
 from app.jobs.spec import JobSpec
 from app.jobs.store import Store
+from app.jobs.tenant_store import TenantStore
+from app.jobs.tenants import LOCAL
 from app.jobs.uploads import DatasetSummary, ModelSummary, StoredDataset, StoredModel
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -37,6 +39,7 @@ class Caller:
     """Whoever makes jobs: takes what a test cares about and invents the rest."""
 
     store: Store
+    mine: TenantStore
     jobs_made: int = field(default=0)
 
     def add_model(self, **changes):
@@ -49,7 +52,7 @@ class Caller:
             "uploaded_with": None,
         }
         model = StoredModel(**fields | changes)
-        self.store.add_model(model)
+        self.mine.add_model(model)
         return model
 
     def add_dataset(self, **changes):
@@ -62,7 +65,7 @@ class Caller:
             "uploaded_with": None,
         }
         dataset = StoredDataset(**fields | changes)
-        self.store.add_dataset(dataset)
+        self.mine.add_dataset(dataset)
         return dataset
 
     def new_job(self, **changes):
@@ -78,7 +81,7 @@ class Caller:
         return Job(**fields | changes)
 
     def submit(self, **changes):
-        return self.store.submit(self.new_job(**changes)).job
+        return self.mine.submit(self.new_job(**changes)).job
 
     def claimed(self, **changes):
         """Submit a job and claim it."""
@@ -116,8 +119,14 @@ def store(engine, clock):
 
 
 @pytest.fixture
-def caller(store):
-    return Caller(store)
+def mine(store):
+    """What the one tenant of most tests sees."""
+    return store.of(LOCAL)
+
+
+@pytest.fixture
+def caller(store, mine):
+    return Caller(store, mine)
 
 
 @pytest.fixture

@@ -94,13 +94,13 @@ class TestLosing:
             ),
         ],
     )
-    def test_who_lost_the_claim_writes_nothing(self, store, lost, write, lease, result):
-        before = store.job(lost.job.id), store.events(lost.job.id)
+    def test_who_lost_the_claim_writes_nothing(self, store, mine, lost, write, lease, result):
+        before = store.job(lost.job.id), mine.events(lost.job.id)
 
         with pytest.raises(LostClaimError, match="claim 1 on the job"):
             write(store, lost, lease=lease, result=result)
 
-        assert (store.job(lost.job.id), store.events(lost.job.id)) == before
+        assert (store.job(lost.job.id), mine.events(lost.job.id)) == before
 
     def test_a_final_job_takes_no_more_writes(self, store, caller):
         claim = caller.claimed()
@@ -119,7 +119,7 @@ class TestLosing:
 
 
 class TestTryingAgain:
-    def test_a_handed_back_job_waits_as_if_new_but_says_so(self, store, caller, progress):
+    def test_a_handed_back_job_waits_as_if_new_but_says_so(self, store, mine, caller, progress):
         claim = caller.claimed()
         store.record(claim, stage=Stage.FINE_TUNING, progress=progress, history=[LOSSES])
 
@@ -130,10 +130,10 @@ class TestTryingAgain:
         assert job.warnings == (
             Notice(code="tried_again", message=f"{DIED} The job was started again."),
         )
-        assert store.history(job.id).steps == {}
+        assert mine.history(job.id).steps == {}
 
     def test_a_new_attempt_after_a_lost_lease_begins_anew(
-        self, store, caller, progress, let_expire, reclaim
+        self, store, mine, caller, progress, let_expire, reclaim
     ):
         claim = caller.claimed()
         store.record(claim, stage=Stage.FINE_TUNING, progress=progress, history=[LOSSES])
@@ -142,7 +142,7 @@ class TestTryingAgain:
         second = reclaim(claim)
 
         assert (second.job.stage, second.job.progress) == (None, None)
-        assert store.history(second.job.id).steps == {}
+        assert mine.history(second.job.id).steps == {}
         assert second.job.warnings[0].message.startswith("The worker that held the job stopped")
         assert second.job.started_at == claim.job.started_at
 
@@ -184,7 +184,7 @@ class TestTryingAgain:
 
 class TestEnding:
     def test_success_publishes_result_and_files_at_once(
-        self, store, caller, clock, result, artifact
+        self, store, mine, caller, clock, result, artifact
     ):
         claim = caller.claimed()
         store.record(claim, stage=Stage.VERIFYING)
@@ -195,15 +195,15 @@ class TestEnding:
         assert job == store.job(job.id)
         assert (job.status, job.stage, job.finished_at) == (JobStatus.SUCCEEDED, None, clock.now)
         assert job.result == result
-        assert store.artifacts(job.id) == [artifact(claim)]
-        assert store.artifact(job.id, "model.keras") == artifact(claim)
+        assert mine.artifacts(job.id) == [artifact(claim)]
+        assert mine.artifact(job.id, "model.keras") == artifact(claim)
 
-    def test_a_file_that_a_job_has_not_is_not_found(self, store, caller, result, artifact):
+    def test_a_file_that_a_job_has_not_is_not_found(self, store, mine, caller, result, artifact):
         claim = caller.claimed()
         store.succeed(claim, result, [artifact(claim)])
 
         with pytest.raises(ArtifactNotFoundError, match=r"has no artifact 'model\.onnx'"):
-            store.artifact(claim.job.id, "model.onnx")
+            mine.artifact(claim.job.id, "model.onnx")
 
     def test_a_failed_job_says_why_and_where(self, store, caller):
         claim = caller.claimed()
@@ -220,59 +220,59 @@ class TestEnding:
 
 
 class TestCancelling:
-    def test_a_queued_job_is_cancelled_at_once(self, store, caller, clock):
-        job = store.request_cancel(caller.submit().id)
+    def test_a_queued_job_is_cancelled_at_once(self, store, mine, caller, clock):
+        job = mine.request_cancel(caller.submit().id)
 
         assert job == store.job(job.id)
         assert (job.status, job.finished_at) == (JobStatus.CANCELLED, clock.now)
 
-    def test_a_running_job_goes_on_until_its_worker_sees(self, store, caller, lease):
+    def test_a_running_job_goes_on_until_its_worker_sees(self, store, mine, caller, lease):
         claim = caller.claimed()
         assert not store.heartbeat(claim, lease=lease)
 
-        assert store.request_cancel(claim.job.id).status is JobStatus.RUNNING
-        assert store.request_cancel(claim.job.id).status is JobStatus.RUNNING
+        assert mine.request_cancel(claim.job.id).status is JobStatus.RUNNING
+        assert mine.request_cancel(claim.job.id).status is JobStatus.RUNNING
 
         assert store.heartbeat(claim, lease=lease)
         assert store.cancelled(claim).status is JobStatus.CANCELLED
 
-    def test_a_job_whose_worker_is_gone_is_cancelled_at_once(self, store, caller, let_expire):
+    def test_a_job_whose_worker_is_gone_is_cancelled_at_once(self, mine, caller, let_expire):
         claim = caller.claimed()
         let_expire()
 
-        assert store.request_cancel(claim.job.id).status is JobStatus.CANCELLED
+        assert mine.request_cancel(claim.job.id).status is JobStatus.CANCELLED
 
-    def test_a_final_job_cannot_be_cancelled(self, store, caller):
+    def test_a_final_job_cannot_be_cancelled(self, store, mine, caller):
         claim = caller.claimed()
         store.fail(claim, FAILURE)
 
         with pytest.raises(JobConflictError, match="a failed job cannot become cancelled"):
-            store.request_cancel(claim.job.id)
+            mine.request_cancel(claim.job.id)
 
-    def test_a_cancelled_job_is_not_tried_again(self, store, caller):
+    def test_a_cancelled_job_is_not_tried_again(self, store, mine, caller):
         claim = caller.claimed()
-        store.request_cancel(claim.job.id)
+        mine.request_cancel(claim.job.id)
 
         assert store.hand_back(claim, DIED).status is JobStatus.CANCELLED
 
-    def test_a_cancelled_job_is_not_left_behind_by_a_stopping_worker(self, store, caller):
+    def test_a_cancelled_job_is_not_left_behind_by_a_stopping_worker(self, store, mine, caller):
         claim = caller.claimed()
-        store.request_cancel(claim.job.id)
+        mine.request_cancel(claim.job.id)
 
         assert store.release(claim).status is JobStatus.CANCELLED
 
     def test_who_claims_a_job_that_is_to_be_cancelled_cancels_it(
-        self, store, caller, let_expire, reclaim
+        self, store, mine, caller, let_expire, reclaim
     ):
         claim = caller.claimed()
-        store.request_cancel(claim.job.id)
+        mine.request_cancel(claim.job.id)
         let_expire()
 
         assert reclaim(claim) is None
         assert store.job(claim.job.id).status is JobStatus.CANCELLED
 
-    def test_a_job_that_was_done_before_it_was_told_succeeds(self, store, caller, result):
+    def test_a_job_that_was_done_before_it_was_told_succeeds(self, store, mine, caller, result):
         claim = caller.claimed()
-        store.request_cancel(claim.job.id)
+        mine.request_cancel(claim.job.id)
 
         assert store.succeed(claim, result, []).status is JobStatus.SUCCEEDED

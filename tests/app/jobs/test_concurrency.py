@@ -9,7 +9,8 @@ import pytest
 
 from app.jobs.database import create_engine
 from app.jobs.job import Notice
-from app.jobs.store import Idempotency, Store
+from app.jobs.store import Store
+from app.jobs.submissions import Idempotency
 
 THREADS = 8
 
@@ -49,7 +50,7 @@ def test_of_many_workers_one_gets_an_abandoned_job(store, caller, clock, at_once
     assert [claim.fence for claim in claims if claim is not None] == [2]
 
 
-def test_of_many_writes_none_is_lost(store, caller, at_once):
+def test_of_many_writes_none_is_lost(store, mine, caller, at_once):
     claim = caller.claimed()
 
     def warn_often(number):
@@ -58,20 +59,20 @@ def test_of_many_writes_none_is_lost(store, caller, at_once):
 
     at_once(warn_often)
 
-    job, events = store.job(claim.job.id), store.events(claim.job.id)
+    job, events = store.job(claim.job.id), mine.events(claim.job.id)
     assert len({notice.code for notice in job.warnings}) == THREADS * 25
     assert [event.number for event in events] == list(range(1, THREADS * 25 + 3))
 
 
-def test_one_key_makes_one_job_however_often_it_is_sent_at_once(store, caller, at_once):
+def test_one_key_makes_one_job_however_often_it_is_sent_at_once(mine, caller, at_once):
     jobs = [caller.new_job() for _ in range(THREADS)]
     once = Idempotency(key="order-1", fingerprint="f" * 64)
 
-    submitted = at_once(lambda n: store.submit(jobs[n], idempotency=once))
+    submitted = at_once(lambda n: mine.submit(jobs[n], idempotency=once))
 
     assert len({one.job.id for one in submitted}) == 1
     assert [one.replayed for one in submitted].count(False) == 1
-    assert len(store.jobs(limit=100).jobs) == 1
+    assert len(mine.jobs(limit=100).jobs) == 1
 
 
 def test_processes_share_the_database(url, store, caller):

@@ -8,12 +8,13 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from app.jobs import database
+from app.jobs import database, quotas
 from app.jobs.columns import UtcDateTime
 from app.jobs.database import create_engine, database_time, migrate, reading, writing
 from app.jobs.errors import BackendUnavailableError
-from app.jobs.migrations.versions import r0001_first_tables
+from app.jobs.migrations.versions import r0001_first_tables, r0002_tenants
 from app.jobs.store import Store
+from app.jobs.submissions import Idempotency
 from app.jobs.tables import metadata
 
 
@@ -48,14 +49,39 @@ def test_processes_that_start_at_once_migrate_once(tmp_path):
     assert [starter.returncode for starter in starters] == [0, 0], complaints
 
 
-def test_what_the_first_migration_made_it_can_drop(engine):
+def test_what_the_migrations_made_they_can_take_back(engine, caller):
+    caller.submit()
     from alembic.operations import Operations
 
     with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+        r0002_tenants.downgrade()
+        kept = connection.execute(text("SELECT count(*) FROM jobs")).scalar()
         r0001_first_tables.downgrade()
 
         tables = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'"))
-        assert [name for (name,) in tables] == ["alembic_version"]
+        assert (kept, [name for (name,) in tables]) == (1, ["alembic_version"])
+
+
+def test_what_was_there_before_tenants_were_is_the_local_ones(engine, store, mine, caller):
+    from alembic.operations import Operations
+
+    once = Idempotency(key="k", fingerprint="f" * 64)
+    job = mine.submit(caller.new_job(), idempotency=once).job
+
+    with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+        r0002_tenants.downgrade()
+        r0002_tenants.upgrade()
+
+    assert mine.job(job.id) == store.job(job.id) == job
+    assert mine.submit(caller.new_job(), idempotency=once).replayed
+    with engine.connect() as connection:
+        assert quotas.stored_bytes(connection, "local") == 200
+        assert events_of(connection, job.id) == 1
+
+
+def events_of(connection, job_id):
+    query = text("SELECT count(*) FROM events WHERE job_id = :id")
+    return connection.execute(query, {"id": job_id}).scalar()
 
 
 @pytest.mark.parametrize(

@@ -19,25 +19,25 @@ def submit_with_files(caller):
 
 
 @pytest.fixture
-def delete(store):
+def delete(mine):
     """Delete a job that has not begun."""
 
     def cancel_and_delete(job):
-        store.request_cancel(job.id)
-        return store.delete_job(job.id)
+        mine.request_cancel(job.id)
+        return mine.delete_job(job.id)
 
     return cancel_and_delete
 
 
-def test_a_deleted_job_is_gone_with_all_that_it_had(store, caller, artifact, result, engine):
+def test_a_deleted_job_is_gone_with_all_that_it_had(store, mine, caller, artifact, result, engine):
     claim = caller.claimed()
     chunk = HistoryChunk(scope=Scope.EPOCH, columns={"epoch": (1,)})
     store.record(claim, history=[chunk])
     store.succeed(claim, result, [artifact(claim)])
 
-    assert store.delete_job(claim.job.id) == [f"jobs/{claim.job.id}"]
+    assert mine.delete_job(claim.job.id) == [f"jobs/{claim.job.id}"]
 
-    for look_up in (store.job, store.events, store.history, store.artifacts):
+    for look_up in (store.job, mine.events, mine.history, mine.artifacts):
         with pytest.raises(JobNotFoundError):
             look_up(claim.job.id)
     with engine.connect() as connection:
@@ -46,11 +46,11 @@ def test_a_deleted_job_is_gone_with_all_that_it_had(store, caller, artifact, res
 
 
 @pytest.mark.parametrize("claims", [False, True], ids=["queued", "running"])
-def test_a_job_that_has_not_finished_cannot_be_deleted(store, caller, claims):
+def test_a_job_that_has_not_finished_cannot_be_deleted(store, mine, caller, claims):
     job = caller.claimed().job if claims else caller.submit()
 
     with pytest.raises(JobConflictError, match="cancel it first"):
-        store.delete_job(job.id)
+        mine.delete_job(job.id)
 
     assert store.job(job.id) == job
 

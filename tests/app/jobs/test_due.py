@@ -49,8 +49,8 @@ def test_a_job_that_was_given_up_is_due_at_once(store, caller, give_up):
     assert store.due(unrung_for=MINUTE) == [claim.job.id]
 
 
-def test_a_cancelled_job_is_not_due(store, caller):
-    store.request_cancel(caller.submit().id)
+def test_a_cancelled_job_is_not_due(store, mine, caller):
+    mine.request_cancel(caller.submit().id)
 
     assert store.due(unrung_for=MINUTE) == []
 

@@ -11,17 +11,17 @@ FAILURE = Failure(code="training_diverged", message="The loss is NaN.", hint="Le
 CHANCE = Notice(code="baseline_at_chance", message="The model guesses.")
 
 
-def told(store, job_id, **options):
-    return [(event.kind, event.data) for event in store.events(job_id, **options)]
+def told(mine, job_id, **options):
+    return [(event.kind, event.data) for event in mine.events(job_id, **options)]
 
 
-def test_every_change_of_a_job_is_told_in_order(store, caller, progress):
+def test_every_change_of_a_job_is_told_in_order(store, mine, caller, progress):
     claim = caller.claimed()
     store.record(claim, stage=Stage.BASELINE, notices=[CHANCE])
     store.record(claim, stage=Stage.FINE_TUNING, progress=progress)
     store.fail(claim, FAILURE)
 
-    assert told(store, claim.job.id) == [
+    assert told(mine, claim.job.id) == [
         (EventKind.STATUS, {"status": "queued", "failure": None}),
         (EventKind.STATUS, {"status": "running", "failure": None}),
         (EventKind.STAGE, {"stage": "baseline"}),
@@ -32,56 +32,56 @@ def test_every_change_of_a_job_is_told_in_order(store, caller, progress):
     ]
 
 
-def test_the_warnings_of_a_new_job_are_told(store, caller):
+def test_the_warnings_of_a_new_job_are_told(mine, caller):
     job = caller.submit(warnings=(CHANCE,))
 
-    assert [event.kind for event in store.events(job.id)] == [EventKind.STATUS, EventKind.WARNING]
+    assert [event.kind for event in mine.events(job.id)] == [EventKind.STATUS, EventKind.WARNING]
 
 
-def test_what_did_not_change_is_not_told_again(store, caller, progress):
+def test_what_did_not_change_is_not_told_again(store, mine, caller, progress):
     claim = caller.claimed()
     for _ in range(2):
         store.record(claim, stage=Stage.BASELINE, progress=progress, notices=[CHANCE])
 
-    assert len(store.events(claim.job.id)) == 2 + 3
+    assert len(mine.events(claim.job.id)) == 2 + 3
 
 
-def test_numbers_rise_by_one_over_all_attempts(store, caller, clock, lease, progress):
+def test_numbers_rise_by_one_over_all_attempts(store, mine, caller, clock, lease, progress):
     claim = caller.claimed()
     for _ in range(2):
         store.record(claim, stage=Stage.FINE_TUNING, progress=progress)
         store.hand_back(claim, "It died.")
         clock.advance(1)
         claim = store.claim(claim.job.id, worker="w", lease=lease)
-    events = store.events(claim.job.id)
+    events = mine.events(claim.job.id)
 
     assert [event.number for event in events] == list(range(1, len(events) + 1))
     assert [event.at for event in events] == sorted(event.at for event in events)
 
 
-def test_each_job_counts_for_itself(store, caller):
+def test_each_job_counts_for_itself(mine, caller):
     jobs = [caller.submit(), caller.submit()]
 
-    assert [[event.number for event in store.events(job.id)] for job in jobs] == [[1], [1]]
+    assert [[event.number for event in mine.events(job.id)] for job in jobs] == [[1], [1]]
 
 
-def test_events_are_read_on_from_any_number(store, caller):
+def test_events_are_read_on_from_any_number(store, mine, caller):
     claim = caller.claimed()
     for stage in Stage:
         store.record(claim, stage=stage)
 
-    numbers = [event.number for event in store.events(claim.job.id, after=3, limit=2)]
+    numbers = [event.number for event in mine.events(claim.job.id, after=3, limit=2)]
 
     assert numbers == [4, 5]
-    assert store.events(claim.job.id, after=100) == []
+    assert mine.events(claim.job.id, after=100) == []
 
 
-def test_the_events_of_a_job_that_never_was_are_not_found(store):
+def test_the_events_of_a_job_that_never_was_are_not_found(mine):
     with pytest.raises(JobNotFoundError):
-        store.events("job_none")
+        mine.events("job_none")
 
 
-def test_history_is_read_as_columns(store, caller):
+def test_history_is_read_as_columns(store, mine, caller):
     claim = caller.claimed()
     chunks = [
         HistoryChunk(scope=Scope.STEP, columns={"step": (1, 2), "loss": (0.9, 0.8)}),
@@ -91,35 +91,35 @@ def test_history_is_read_as_columns(store, caller):
     for chunk in chunks:
         store.record(claim, history=[chunk])
 
-    history = store.history(claim.job.id)
+    history = mine.history(claim.job.id)
 
     assert history.steps == {"step": (1, 2, 3), "loss": (0.9, 0.8, 0.7)}
     assert history.epochs == {"epoch": (1,), "loss": (0.85,)}
 
 
-def test_steps_stay_whole_numbers(store, caller):
+def test_steps_stay_whole_numbers(store, mine, caller):
     claim = caller.claimed()
     store.record(claim, history=[HistoryChunk(scope=Scope.STEP, columns={"step": (1, 2)})])
 
-    written = store.history(claim.job.id).model_dump_json()
+    written = mine.history(claim.job.id).model_dump_json()
 
     assert '"step":[1,2]' in written
 
 
-def test_every_epoch_is_told_and_no_step(store, caller):
+def test_every_epoch_is_told_and_no_step(store, mine, caller):
     claim = caller.claimed()
     steps = HistoryChunk(scope=Scope.STEP, columns={"step": (1, 2)})
     epochs = HistoryChunk(scope=Scope.EPOCH, columns={"epoch": (1, 2), "loss": (0.9, 0.8)})
 
     store.record(claim, history=[steps, epochs])
 
-    assert told(store, claim.job.id, after=2) == [
+    assert told(mine, claim.job.id, after=2) == [
         (EventKind.EPOCH, {"epoch": 1, "loss": 0.9}),
         (EventKind.EPOCH, {"epoch": 2, "loss": 0.8}),
     ]
 
 
-def test_a_loss_that_is_not_finite_is_none(store, caller):
+def test_a_loss_that_is_not_finite_is_none(store, mine, caller):
     claim = caller.claimed()
     diverged = {"epoch": (1, 2, 3), "loss": (float("nan"), float("inf"), 1.0)}
     chunk = HistoryChunk(scope=Scope.EPOCH, columns=diverged)
@@ -127,8 +127,8 @@ def test_a_loss_that_is_not_finite_is_none(store, caller):
     store.record(claim, history=[chunk])
 
     assert chunk.columns["loss"] == (None, None, 1.0)
-    assert store.history(claim.job.id).epochs["loss"] == (None, None, 1.0)
-    assert told(store, claim.job.id)[-2][1] == {"epoch": 2, "loss": None}
+    assert mine.history(claim.job.id).epochs["loss"] == (None, None, 1.0)
+    assert told(mine, claim.job.id)[-2][1] == {"epoch": 2, "loss": None}
 
 
 def test_columns_of_unequal_length_are_refused():

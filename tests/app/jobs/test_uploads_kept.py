@@ -15,10 +15,10 @@ def test_what_was_added_is_read_back(store, caller):
     assert store.dataset(dataset.ref.id) == dataset
 
 
-def test_what_was_deleted_is_not_found_and_its_file_is_named(store, caller):
+def test_what_was_deleted_is_not_found_and_its_file_is_named(store, mine, caller):
     model, dataset = caller.add_model(), caller.add_dataset()
 
-    keys = [store.delete_model(model.ref.id), store.delete_dataset(dataset.ref.id)]
+    keys = [mine.delete_model(model.ref.id), mine.delete_dataset(dataset.ref.id)]
 
     assert keys == [model.key, dataset.key]
     with pytest.raises(ModelNotFoundError, match=f"there is no model '{model.ref.id}'"):
@@ -27,32 +27,32 @@ def test_what_was_deleted_is_not_found_and_its_file_is_named(store, caller):
         store.dataset(dataset.ref.id)
 
 
-def test_what_never_was_cannot_be_deleted(store):
+def test_what_never_was_cannot_be_deleted(mine):
     with pytest.raises(ModelNotFoundError):
-        store.delete_model("mdl_none")
+        mine.delete_model("mdl_none")
 
 
-def test_a_model_that_a_queued_job_needs_stays(store, caller):
+def test_a_model_that_a_queued_job_needs_stays(store, mine, caller):
     job = caller.submit()
 
     with pytest.raises(InUseError, match="is needed by a job that has not finished"):
-        store.delete_model(job.model.id)
+        mine.delete_model(job.model.id)
 
     assert store.model(job.model.id).ref == job.model
 
 
-def test_a_dataset_that_a_running_job_needs_stays(store, caller):
+def test_a_dataset_that_a_running_job_needs_stays(mine, caller):
     dataset = caller.add_dataset()
     caller.claimed(dataset=dataset.ref)
 
     with pytest.raises(InUseError):
-        store.delete_dataset(dataset.ref.id)
+        mine.delete_dataset(dataset.ref.id)
 
 
-def test_a_finished_job_outlives_its_model(store, caller):
+def test_a_finished_job_outlives_its_model(store, mine, caller):
     claim = caller.claimed()
     store.fail(claim, FAILURE)
 
-    store.delete_model(claim.job.model.id)
+    mine.delete_model(claim.job.model.id)
 
     assert store.job(claim.job.id).model == claim.job.model

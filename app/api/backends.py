@@ -1,0 +1,47 @@
+"""What the process works with, for all tenants; opened once, where the process starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from fastapi import Depends, Request
+
+from app.api.rates import RateLimit
+from app.jobs.artifacts import ArtifactStore
+from app.jobs.intake.run import Checks
+from app.jobs.keys import Keys
+from app.jobs.queue import Doorbell
+from app.jobs.quotas import Quota
+from app.jobs.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backends:
+    """The collaborators of the process, and the operator's limits."""
+
+    store: Store
+    keys: Keys
+    files: ArtifactStore
+    doorbell: Doorbell
+    checks: Checks
+    incoming: Path  #: Existing folder where uploads lie until they are accepted.
+    max_model_bytes: int
+    max_dataset_bytes: int
+    quota: Quota
+    rate_limit: RateLimit
+    sender_silence_seconds: float  #: Who sends nothing of a body for this long is cut off.
+
+
+#: Opens the backends when the application starts and closes them when it ends.
+OpenBackends: TypeAlias = Callable[[], AbstractContextManager[Backends]]
+
+
+def _backends_of(request: Request) -> Backends:
+    return request.state.backends
+
+
+BackendsDep = Annotated[Backends, Depends(_backends_of)]

@@ -1,0 +1,73 @@
+"""The door: who makes a request.
+
+A caller shows an API key. A service that has never had one lets the people of its own machine in
+without: they come to a loopback address, and ask for one by name. A page of another host, which a
+browser on this machine may show, is a stranger: it betrays itself by its ``Origin``, or, where its
+name was made to lead here, by the ``Host`` that it asks for.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from app.api.backends import BackendsDep
+from app.api.errors import NoKeyError
+from app.jobs.tenants import LOCAL, Caller
+
+_bearer = HTTPBearer(
+    scheme_name="api_key",
+    bearerFormat="esp_<id>_<secret>",
+    description=(
+        "A key that the operator made with `espalier keys create`. Where none has ever been made, "
+        "callers on the machine itself need none."
+    ),
+    auto_error=False,
+)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine itself can reach what listens on ``host``.
+
+    >>> [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "example.org")]
+    [True, True, True, False, False]
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _caller_of(
+    request: Request,
+    backends: BackendsDep,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+) -> Caller:
+    if credentials is not None:
+        caller = backends.keys.caller(credentials.credentials)
+        backends.rate_limit.count(caller.tenant)
+        return caller
+    if backends.keys.were_made() or not _comes_from_here(request):
+        raise NoKeyError
+    return LOCAL
+
+
+CallerDep = Annotated[Caller, Depends(_caller_of)]
+
+
+def _comes_from_here(request: Request) -> bool:
+    # The address that the connection came to, whatever the process was told to listen on.
+    address, _ = request.scope["server"]
+    host = request.headers.get("host", "")
+    origin = request.headers.get("origin")
+    return (
+        is_loopback(address)
+        and is_loopback(urlsplit(f"//{host}").hostname or "")
+        and (origin is None or urlsplit(origin).netloc == host)
+    )

@@ -1,0 +1,35 @@
+"""The audit: who changed what, and when. Rows are only ever added; the database holds to that."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import Connection, insert
+
+from app.jobs import tables
+from app.jobs.tenants import Caller
+
+
+class Action(StrEnum):
+    """What was done; the ``subject`` of the row is the id of what it was done to."""
+
+    MODEL_ADDED = "model_added"
+    MODEL_DELETED = "model_deleted"
+    DATASET_ADDED = "dataset_added"
+    DATASET_DELETED = "dataset_deleted"
+    JOB_SUBMITTED = "job_submitted"
+    JOB_CANCEL_REQUESTED = "job_cancel_requested"
+    JOB_DELETED = "job_deleted"  #: With the model and dataset that came with it.
+    KEY_CREATED = "key_created"
+    KEY_REVOKED = "key_revoked"
+
+
+def note(
+    connection: Connection, caller: Caller, action: Action, subject: str, *, at: datetime
+) -> None:
+    """Write down that ``caller`` did ``action``, in the transaction that does it."""
+    row = insert(tables.audit).values(
+        at=at, tenant=caller.tenant, key_id=caller.key_id, action=action.value, subject=subject
+    )
+    connection.execute(row)

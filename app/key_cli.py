@@ -1,0 +1,68 @@
+"""``espalier keys``: who may come in; ``python -m app.key_cli`` where no broker is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.jobs.database import create_engine, migrate
+from app.jobs.errors import JobError
+from app.jobs.keys import Keys
+from app.settings import Settings
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Make, list and revoke API keys."
+)
+
+
+@app.command()
+def create(tenant: str) -> None:
+    """Make a key for TENANT and print it, once: it is stored nowhere.
+
+    As soon as there has been a key, everybody needs one, on the machine itself too.
+    """
+    with _opened_keys() as keys:
+        key = keys.create(tenant)
+    typer.echo(key)
+
+
+@app.command("list")
+def list_keys() -> None:
+    """List every key by its id: whose it is, and whether it still opens anything."""
+    table = Table("id", "tenant", "created", "revoked", box=None)
+    with _opened_keys() as keys:
+        for key in keys.issued():
+            revoked = "" if key.revoked_at is None else key.revoked_at.isoformat(timespec="seconds")
+            table.add_row(key.id, key.tenant, key.created_at.isoformat(timespec="seconds"), revoked)
+    Console().print(table)
+
+
+@app.command()
+def revoke(key_id: str) -> None:
+    """Let the key with KEY_ID, its second part, open nothing from now on."""
+    with _opened_keys() as keys:
+        keys.revoke(key_id)
+
+
+@contextmanager
+def _opened_keys() -> Generator[Keys]:
+    """Give the keys; what is wrong with the call is said in a line, without a traceback."""
+    url = Settings().resolved_database_url
+    try:
+        migrate(url)
+        engine = create_engine(url)
+        try:
+            yield Keys(engine)
+        finally:
+            engine.dispose()
+    except (JobError, ValueError) as error:
+        typer.echo(f"espalier: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+if __name__ == "__main__":
+    app()
