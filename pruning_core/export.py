@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import tempfile
 import zipfile
@@ -57,19 +58,17 @@ def _forget_date(metadata_path: Path) -> None:
 
 
 def _replace_with_archive(source: Path, target: Path) -> None:
-    with tempfile.NamedTemporaryFile(
-        dir=target.parent, prefix=f".{target.name}.", delete=False
-    ) as file:
-        temporary = Path(file.name)
-        try:
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    try:
+        # Not from tempfile: what it makes nobody else may read, as the finished file should be.
+        with temporary.open("xb") as file:
             _write_archive(source, file)
             file.flush()
             os.fsync(file.fileno())
-            temporary.chmod(0o644)
-            temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _write_archive(source: Path, file: IO[bytes]) -> None:

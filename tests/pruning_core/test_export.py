@@ -138,3 +138,12 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
 def test_a_name_that_keras_would_not_load_is_refused(tmp_path):
     with pytest.raises(pc.PruningConfigError, match=r"must end in \.keras.*model\.zip"):
         pc.save(classifier(), tmp_path / "model.zip")
+
+
+def test_the_file_is_as_readable_as_any_other_that_its_user_makes(tmp_path):
+    (tmp_path / "other").touch()
+
+    pc.save(classifier(), tmp_path / "model.keras")
+
+    assert (tmp_path / "model.keras").stat().st_mode == (tmp_path / "other").stat().st_mode
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras", "other"]
