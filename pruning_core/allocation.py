@@ -139,9 +139,9 @@ def forecast(allocation: Allocation, kernels: Sequence[Kernel], level: Level) ->
 
 
 def _weights_in(kernel: Kernel, units: int) -> int | None:
-    if units in {0, kernel.units}:
-        return units and kernel.size
-    return None if kernel.unit_size is None else units * kernel.unit_size
+    if kernel.unit_size is not None:
+        return units * kernel.unit_size
+    return {0: 0, kernel.units: kernel.size}.get(units)
 
 
 def _shared_units(

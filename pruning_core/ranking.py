@@ -46,9 +46,9 @@ class Ranking:
         >>> Ranking(np.array([0.0, 1.0, 2.0, 2.0]), 1).layer_adaptive().scores.round(3)
         array([0.   , 0.111, 0.5  , 1.   ])
         """
-        largest = self.scores.max(initial=0.0)
-        shares = self.scores.astype(np.float64) / (largest if largest > 0 else 1.0)
-        squares = np.square(shares)
+        # By a power of two, which rounds nothing, so that no square overflows.
+        _, exponent = np.frexp(self.scores.max(initial=0.0))
+        squares = np.square(np.ldexp(self.scores.astype(np.float64), -exponent))
         left = np.cumsum(squares[::-1])[::-1]
         lamp = np.divide(squares, left, out=np.zeros_like(squares), where=left > 0)
         return type(self)(lamp, self.sizes)
