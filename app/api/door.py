@@ -68,6 +68,13 @@ def _comes_from_here(request: Request) -> bool:
     origin = request.headers.get("origin")
     return (
         is_loopback(address)
-        and is_loopback(urlsplit(f"//{host}").hostname or "")
-        and (origin is None or urlsplit(origin).netloc == host)
+        and is_loopback(_without_port(host))
+        and origin in {None, f"http://{host}", f"https://{host}"}
     )
+
+
+def _without_port(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

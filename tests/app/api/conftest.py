@@ -86,13 +86,18 @@ def services(backends) -> Services:
 
 @pytest.fixture
 def client(backends) -> Iterator[Caller]:
-    with calling(backends) as client:
+    with opened_for(backends) as client:
         yield client
 
 
+@pytest.fixture
+def calling():
+    """Return a function that opens the application for a caller with headers of its own."""
+    return opened_for
+
+
 @contextmanager
-def calling(backends, **headers) -> Iterator[Caller]:
-    """Open the application, for somebody on this machine."""
+def opened_for(backends, *, base_url="http://127.0.0.1:8000", **headers) -> Iterator[Caller]:
 
     @contextmanager
     def opened():
@@ -100,7 +105,7 @@ def calling(backends, **headers) -> Iterator[Caller]:
 
     with Caller(
         create_app(opened),
-        base_url="http://127.0.0.1:8000",
+        base_url=base_url,
         headers=headers,
         raise_server_exceptions=False,
     ) as client:
