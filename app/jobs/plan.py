@@ -5,7 +5,6 @@ The same plan answers a preflight, is stored with a job, and is what the runner 
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
@@ -14,12 +13,14 @@ from pydantic import BaseModel, ConfigDict
 
 from app.jobs.errors import FieldError, RefusedSpecError
 from app.jobs.job import Notice
+from app.jobs.outlook import Outlook, decisions, layer_types, outlooks
 from app.jobs.result import EvaluatedOn, ParameterCounts
+from app.jobs.sizes import predict_keras_bytes
 from app.jobs.spec import JobSpec
-from app.jobs.uploads import DatasetSummary, ModelSummary, TensorSpec, WeightSummary
+from app.jobs.uploads import DatasetSummary, ModelSummary, TensorSpec
 from pruning_core.config import LayerRule, PruningConfig
+from pruning_core.decision import Prune, Skip
 from pruning_core.errors import PruningConfigError
-from pruning_core.mask import count_pruned
 from pruning_core.schedule import PolynomialDecay, Schedule
 
 _DEFAULT_VALIDATION_SPLIT = 0.1
@@ -43,7 +44,9 @@ class PlannedWeight(_Record):
     name: str  #: Path of its layer, for example ``encoder/dense``.
     weight: str  #: Name in its layer, for example ``kernel``.
     shape: tuple[int, ...]
-    sparsity: float  #: Fraction that the job prunes, exact to the last weight; 0 when skipped.
+    #: Fraction that the job prunes, exact to the last weight; 0 when skipped. ``None`` where the
+    #: weights' values decide.
+    sparsity: float | None
     pruned: bool
     reason: str | None  #: Why it is skipped; ``None`` when it is pruned.
 
@@ -65,6 +68,9 @@ class Plan(_Record):
     steps_per_epoch: int
     total_steps: int
     sparsity: float  #: Fraction of zeros among the weights of all pruned tensors, in the end.
+    #: Whether that is exact to the last weight, and not only near: units of unequal sizes, blocks
+    #: at ragged edges or filters of several layers, can make it depend on which of them go.
+    is_exact: bool
     parameters: ParameterCounts
     layers: tuple[PlannedWeight, ...]
     artifacts: tuple[PredictedArtifact, ...]
@@ -87,98 +93,47 @@ def plan(spec: JobSpec, model: ModelSummary, dataset: DatasetSummary | None) -> 
     used = _samples_to_train_on(split, dataset)
     steps_per_epoch = math.ceil(used / spec.training.batch_size)
     total_steps = spec.training.epochs * steps_per_epoch
-    # Without one training sample the steps are no steps, and say nothing about a schedule.
-    steps_known = dataset is None or used > 0
-    config = spec.pruning_config().with_sparsities()
-    schedules = _Schedules(config, total_steps) if steps_known else None
-    layers = tuple(_planned(weight, config) for weight in model.weights)
+    config = spec.pruning_config()
     errors = (
         *_faults_of_split(split, dataset, used),
-        *(schedules.errors if schedules else ()),
+        # Without one training sample the steps are no steps, and say nothing about a schedule.
+        *(_faults_of_schedules(config, total_steps) if dataset is None or used > 0 else ()),
         *_faults_of_rules(spec.layers, model),
-        *_faults_of_selection(layers, spec),
+        *_faults_of_selection(spec, model),
         *(_faults_of_data(spec, model, dataset) if dataset is not None else ()),
     )
-    if errors or schedules is None:
+    if errors:
         raise RefusedSpecError(*errors)
-    resolved = spec.model_copy(
+    resolved = config.resolved(total_steps)
+    ahead = outlooks(model, resolved)
+    filled_in = spec.model_copy(
         update={
-            "schedule": schedules.main,
-            "layers": schedules.rules,
+            "schedule": resolved.schedule,
+            "allocation": resolved.allocation,
+            "layers": resolved.layers,
             "training": spec.training.model_copy(update={"validation_split": split}),
         }
     )
+    prunable = sum(tensor.size for tensor in ahead.tensors if isinstance(tensor.decision, Prune))
     return Plan(
-        spec=resolved,
+        spec=filled_in,
         train_samples=used,
         held_out=_held_out(dataset, used),
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
-        sparsity=_sparsity_of(layers),
-        parameters=_parameters(model, layers),
-        layers=layers,
+        sparsity=ahead.pruned / prunable if prunable else 0.0,
+        is_exact=ahead.is_exact,
+        parameters=ParameterCounts(
+            total=model.parameters, prunable=prunable, nonzero=model.parameters - ahead.pruned
+        ),
+        layers=tuple(_planned(tensor) for tensor in ahead.tensors),
         artifacts=(
             PredictedArtifact(
-                name="model.keras", format="keras", bytes=predict_keras_bytes(model, layers)
+                name="model.keras", format="keras", bytes=predict_keras_bytes(model, ahead)
             ),
         ),
-        warnings=tuple(_warnings(resolved, spec, model, dataset, used)),
+        warnings=tuple(_warnings(filled_in, spec, model, dataset, used)),
     )
-
-
-def predict_keras_bytes(model: ModelSummary, layers: Sequence[PlannedWeight]) -> int:
-    """About how large ``model.keras`` will be.
-
-    A tensor of ``n`` weights at density ``d = 1 - s`` takes ``n * (H(d) + d * c)`` bits: the
-    entropy ``H(d) = -d*log2(d) - s*log2(s)`` to say where the non-zeros are, and for each of them
-    ``c = (28.4 + 2*d^2) / 32`` of its bits, which is what bzip2 makes of normally distributed
-    float32. The configuration and HDF5's own structures add 1,000 bytes and 250 for each layer.
-
-    Against files that ``pruning_core.save`` made of random weights (a perceptron, two CNNs, a
-    bidirectional LSTM, MobileNetV2; 1.5 kB to 7.6 MB; 0, 50, 80 and 90 %) it is wrong by at most
-    7 %. Trained weights and whole numbers pack tighter.
-    """
-    bits = sum(
-        _tensor_bits(weight, planned.sparsity)
-        for weight, planned in zip(model.weights, layers, strict=True)
-    )
-    return round(bits / 8) + 1000 + 250 * len(model.layers)
-
-
-def _tensor_bits(weight: WeightSummary, sparsity: float) -> float:
-    density = 1.0 - sparsity
-    places = -sum(share * math.log2(share) for share in (density, sparsity) if share > 0)
-    kept_share = (28.4 + 2 * density**2) / 32
-    size = math.prod(weight.shape)
-    return size * (places + density * kept_share * _bits_of(weight.dtype))
-
-
-def _bits_of(dtype: str) -> int:
-    digits = dtype.lstrip("abcdefghijklmnopqrstuvwxyz")
-    return int(digits) if digits else 8
-
-
-class _Schedules:
-    """The schedules of a spec with their ends filled in, and what is wrong with them."""
-
-    def __init__(self, config: PruningConfig, total_steps: int) -> None:
-        self._total_steps = total_steps
-        self.errors: list[FieldError] = []
-        self.main = self._resolved(config.schedule, "/schedule")
-        self.rules = tuple(self._rule(index, rule) for index, rule in enumerate(config.layers))
-
-    def _rule(self, index: int, rule: LayerRule) -> LayerRule:
-        if rule.schedule is None:
-            return rule
-        schedule = self._resolved(rule.schedule, f"/layers/{index}/schedule")
-        return dataclasses.replace(rule, schedule=schedule)
-
-    def _resolved(self, schedule: Schedule, pointer: str) -> Schedule:
-        try:
-            return schedule.resolved(self._total_steps)
-        except PruningConfigError as error:
-            self.errors.append(FieldError(f"{pointer}/{error.field}", str(error)))
-            return schedule
 
 
 def _validation_split(spec: JobSpec, dataset: DatasetSummary | None) -> float:
@@ -208,46 +163,15 @@ def _held_out(dataset: DatasetSummary | None, used: int) -> EvaluatedOn | None:
     return EvaluatedOn(split="validation", samples=samples) if samples else None
 
 
-def _planned(weight: WeightSummary, config: PruningConfig) -> PlannedWeight:
-    reason, sparsity = weight.reason, 0.0
-    rule = config.rule_for(weight.layer)
-    if reason is None and rule is not None and rule.skip:
-        reason = f"skipped: its name matches {rule.match!r}"
-    if reason is None:
-        own = rule.schedule if rule is not None else None
-        schedule = config.schedule if own is None else own
-        size = math.prod(weight.shape)
-        sparsity = count_pruned(size, schedule.last_sparsity) / size if size else 0.0
+def _planned(tensor: Outlook) -> PlannedWeight:
+    pruned, size = tensor.pruned, tensor.size
     return PlannedWeight(
-        name=weight.layer,
-        weight=weight.weight,
-        shape=weight.shape,
-        sparsity=sparsity,
-        pruned=reason is None,
-        reason=reason,
-    )
-
-
-def _pruned_sizes(layers: Sequence[PlannedWeight]) -> Iterator[tuple[int, int]]:
-    """Size of each pruned tensor, and how many of its weights are pruned."""
-    for layer in layers:
-        if layer.pruned:
-            size = math.prod(layer.shape)
-            yield size, round(size * layer.sparsity)
-
-
-def _sparsity_of(layers: Sequence[PlannedWeight]) -> float:
-    sizes = list(_pruned_sizes(layers))
-    total = sum(size for size, _ in sizes)
-    return sum(zeros for _, zeros in sizes) / total if total else 0.0
-
-
-def _parameters(model: ModelSummary, layers: Sequence[PlannedWeight]) -> ParameterCounts:
-    sizes = list(_pruned_sizes(layers))
-    return ParameterCounts(
-        total=model.parameters,
-        prunable=sum(size for size, _ in sizes),
-        nonzero=model.parameters - sum(zeros for _, zeros in sizes),
+        name=tensor.weight.layer,
+        weight=tensor.weight.weight,
+        shape=tensor.weight.shape,
+        sparsity=None if pruned is None else pruned / max(size, 1),
+        pruned=isinstance(tensor.decision, Prune),
+        reason=tensor.decision.reason if isinstance(tensor.decision, Skip) else None,
     )
 
 
@@ -262,24 +186,51 @@ def _faults_of_split(
         )
 
 
+def _faults_of_schedules(config: PruningConfig, total_steps: int) -> Iterator[FieldError]:
+    known = config.with_sparsities()
+    schedules = {"/schedule": known.schedule} | {
+        f"/layers/{place}/schedule": rule.schedule
+        for place, rule in enumerate(known.layers)
+        if rule.schedule is not None
+    }
+    for pointer, schedule in schedules.items():
+        try:
+            schedule.resolved(total_steps)
+        except PruningConfigError as error:
+            yield FieldError(f"{pointer}/{error.field}", str(error))
+
+
 def _faults_of_rules(rules: Sequence[LayerRule], model: ModelSummary) -> Iterator[FieldError]:
+    types = layer_types(model)
     paths = [layer.name for layer in model.layers if layer.class_name != "InputLayer"]
-    for index, rule in enumerate(rules):
-        if not any(rule.covers(path) for path in paths):
-            names = sorted({*paths, *(path.rpartition("/")[2] for path in paths)})
-            near = get_close_matches(rule.match, names) or paths[:_NAMES_SHOWN]
-            yield FieldError(
-                f"/layers/{index}/match",
-                f"match must be the name of a layer, or a glob that covers one ({', '.join(near)} "
-                f"for example). Received: {rule.match!r}",
-            )
+    for place, rule in enumerate(rules):
+        if any(rule.covers(path, types[path]) for path in paths):
+            continue
+        of_type = [path for path in paths if rule.type is None or rule.type in types[path]]
+        if of_type:
+            names = sorted({*of_type, *(path.rpartition("/")[2] for path in of_type)})
+            near = get_close_matches(rule.match, names) or of_type[:_NAMES_SHOWN]
+            rule_of_field = "match must be the name of a layer, or a glob that covers one"
+            field, given = "match", rule.match
+        else:
+            names = sorted({name for path in paths for name in types[path]})
+            near = get_close_matches(str(rule.type), names) or names[:_NAMES_SHOWN]
+            rule_of_field = "type must be the name of a class of layers in the model"
+            field, given = "type", rule.type
+        yield FieldError(
+            f"/layers/{place}/{field}",
+            f"{rule_of_field} ({', '.join(near)} for example). Received: {given!r}",
+        )
 
 
-def _faults_of_selection(layers: Sequence[PlannedWeight], spec: JobSpec) -> Iterator[FieldError]:
-    if any(layer.pruned for layer in layers):
+def _faults_of_selection(spec: JobSpec, model: ModelSummary) -> Iterator[FieldError]:
+    found = decisions(model, spec.pruning_config())
+    if any(isinstance(decision, Prune) for decision in found):
         return
     skipped = "; ".join(
-        f"{layer.name}/{layer.weight}: {layer.reason}" for layer in layers[:_NAMES_SHOWN]
+        f"{weight.layer}/{weight.weight}: {decision.reason}"
+        for weight, decision in zip(model.weights[:_NAMES_SHOWN], found, strict=False)
+        if isinstance(decision, Skip)
     )
     yield FieldError(
         "/layers" if spec.layers else "",

@@ -32,6 +32,7 @@ class WeightSummary(_Record):
     dtype: str
     prunable: bool
     reason: str | None  #: Why not; ``None`` when prunable.
+    trainable: bool = True  #: False in a layer that is frozen.
     #: Of an ``EinsumDense``; it says which axes of the kernel are outputs.
     equation: str | None = None
 

@@ -24,7 +24,8 @@ from app.jobs.intake.weights import (
     weights_in_store,
 )
 from app.jobs.uploads import LayerSummary, ModelSummary, WeightSummary
-from pruning_core.catalogue import reason_to_skip
+from pruning_core.config import PruningConfig
+from pruning_core.decision import Prune, Skip, Weight, decide
 
 _CONFIG = "config.json"
 _METADATA = "metadata.json"
@@ -240,33 +241,33 @@ def _layer_summaries(root: Layer, weights: tuple[StoredWeight, ...]) -> tuple[La
 
 
 def _weight_summary(weight: StoredWeight) -> WeightSummary:
-    reason = _reason(weight)
-    return WeightSummary(
-        layer=weight.layer.path,
+    facts = Weight(
+        path=weight.layer.path,
+        types=(),
         class_name=weight.layer.class_name,
-        weight=weight.name,
-        shape=weight.tensor.shape,
+        name=weight.name,
+        rank=len(weight.tensor.shape),
         dtype=weight.tensor.dtype,
-        prunable=reason is None,
-        reason=reason,
+        is_trainable=weight.layer.config.get("trainable") is not False,
         equation=_equation(weight),
+    )
+    by_default = decide(facts, PruningConfig())
+    return WeightSummary(
+        layer=facts.path,
+        class_name=facts.class_name,
+        weight=facts.name,
+        shape=weight.tensor.shape,
+        dtype=facts.dtype,
+        prunable=isinstance(by_default, Prune),
+        reason=by_default.reason if isinstance(by_default, Skip) else None,
+        trainable=facts.is_trainable,
+        equation=facts.equation,
     )
 
 
 def _equation(weight: StoredWeight) -> str | None:
     equation = weight.layer.config.get("equation")
     return equation if isinstance(equation, str) and weight.name == "kernel" else None
-
-
-def _reason(weight: StoredWeight) -> str | None:
-    reason = reason_to_skip(weight.layer.class_name, weight.name)
-    if reason is not None:
-        return reason
-    if not weight.tensor.dtype.startswith(("float", "bfloat")):
-        return f"{weight.tensor.dtype} weights are not pruned"
-    if weight.layer.config.get("trainable") is False:
-        return "its layer is frozen (trainable is False)"
-    return None
 
 
 def _bytes(text: str) -> bytes:

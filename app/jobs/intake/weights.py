@@ -9,6 +9,7 @@ everything inside it in one list, ``weight_names``: trainable before frozen, nam
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,9 @@ _DECLARED: dict[str, tuple[tuple[str, int, str, int], ...]] = {
     "ConvLSTM2D": (("kernel", -1, "filters", 4),),
     "ConvLSTM3D": (("kernel", -1, "filters", 4),),
 }
+
+#: As ``EinsumDense`` takes them.
+_EQUATION = re.compile(r"[a-zA-Z.]+,(?P<kernel>[a-zA-Z]+)->[a-zA-Z.]+")
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,19 @@ def _held_against_declared(found: list[StoredWeight]) -> tuple[StoredWeight, ...
         for name, axis, setting, factor in _DECLARED.get(weight.layer.class_name, ()):
             if name == weight.name:
                 _require_size(weight, axis, setting, factor)
+        if weight.layer.class_name == "EinsumDense" and weight.name == "kernel":
+            _require_axes(weight)
     return tuple(found)
+
+
+def _require_axes(weight: StoredWeight) -> None:
+    equation, shape = weight.layer.config.get("equation"), weight.tensor.shape
+    match = _EQUATION.fullmatch(equation) if isinstance(equation, str) else None
+    if match is None or len(match["kernel"]) != len(shape):
+        raise _mismatch(
+            fault=f"layer '{weight.layer.path}' declares equation {equation!r}, but its kernel is "
+            f"stored with shape {list(shape)}"
+        )
 
 
 def _require_size(weight: StoredWeight, axis: int, setting: str, factor: int) -> None:

@@ -142,6 +142,30 @@ def test_a_single_sample_is_not_divided():
     assert planned.train_samples == 1
 
 
+@pytest.mark.parametrize(
+    ("spec", "with_data", "without"),
+    [
+        ({}, "uniform", "layer_adaptive"),
+        ({"allocation": {"kind": "global"}}, "global", "global"),
+    ],
+)
+def test_fills_in_the_allocation(spec, with_data, without):
+    assert plan(_spec(**spec), _model(), _data()).spec.allocation.kind == with_data
+    assert plan(_spec(**spec), _model(), None).spec.allocation.kind == without
+
+
+def test_fills_in_the_sparsities_of_all_schedules():
+    rules = [
+        {"match": "conv", "granularity": {"kind": "n_of_m", "zeros": 1}},
+        {"match": "dense", "schedule": {"kind": "one_shot"}},
+    ]
+
+    planned = plan(_spec(layers=rules), _model(), _data()).spec
+
+    assert planned.schedule.final_sparsity == 0.8
+    assert [rule.schedule.last_sparsity for rule in planned.layers] == [0.25, 0.8]
+
+
 def test_fills_in_the_ends_of_all_schedules():
     rule = {"match": "conv", "schedule": {"kind": "constant", "target_sparsity": 0.5}}
 
@@ -162,6 +186,112 @@ def test_the_sparsity_is_exact_to_the_last_weight(sparsity, pruned):
     assert planned.sparsity == pruned / 3300
     assert planned.parameters.prunable == 3300
     assert planned.parameters.nonzero == planned.parameters.total - pruned
+
+
+#: Of `_CNN`: `conv` is a matrix of 25 by 32, `dense` of 100 by 33, `classes` of 33 by 10.
+@pytest.mark.parametrize(
+    ("granularity", "sparsity", "pruned"),
+    [
+        pytest.param({"kind": "unstructured"}, 0.8, [640, 2640, 264], id="weights"),
+        pytest.param({"kind": "block", "block_size": [5, 1]}, 0.5, [400, 1650, None], id="blocks"),
+        pytest.param({"kind": "block", "block_size": [4, 4]}, 0.5, [None] * 3, id="ragged blocks"),
+        pytest.param({"kind": "n_of_m"}, None, [0, 1650, 160], id="two of four"),
+        pytest.param({"kind": "n_of_m", "zeros": 3}, None, [0, 2475, 240], id="three of four"),
+        pytest.param({"kind": "channel"}, 0.5, [400, 1600, 165], id="filters"),
+    ],
+)
+def test_what_shapes_decide_is_exact_to_the_last_weight(granularity, sparsity, pruned):
+    schedule = {"kind": "one_shot", "target_sparsity": sparsity}
+
+    planned = plan(_spec(schedule=schedule, granularity=granularity), _model(), _data())
+
+    kernels = [weight for weight in planned.layers if weight.pruned]
+    zeros = [w.sparsity and round(w.sparsity * math.prod(w.shape)) for w in kernels]
+    assert zeros == pruned
+    assert planned.is_exact == (None not in pruned)
+    if planned.is_exact:
+        assert planned.parameters.nonzero == planned.parameters.total - sum(pruned)
+        assert planned.sparsity == sum(pruned) / planned.parameters.prunable
+
+
+@pytest.mark.parametrize("kind", ["global", "layer_adaptive"])
+def test_where_the_weights_decide_only_the_total_is_known(kind):
+    schedule = {"kind": "one_shot", "target_sparsity": 0.9}
+
+    planned = plan(_spec(schedule=schedule, allocation={"kind": kind}), _model(), _data())
+
+    assert [w.sparsity for w in planned.layers if w.pruned] == [None, None, None]
+    assert planned.is_exact
+    assert planned.sparsity == round(4430 * 0.9) / 4430
+
+
+def test_small_tensors_stay_denser_by_their_shapes_alone():
+    schedule = {"kind": "one_shot", "target_sparsity": 0.9}
+    allocation = {"kind": "erdos_renyi_kernel"}
+
+    planned = plan(_spec(schedule=schedule, allocation=allocation), _model(), _data())
+
+    left = [round((1 - w.sparsity) * math.prod(w.shape)) for w in planned.layers if w.pruned]
+    assert left == [87, 269, 87]  # 443 in all, as the sums of the sides: 43, 133 and 43.
+    assert planned.is_exact
+
+
+def test_a_layer_has_units_of_its_own():
+    rules = [
+        {"match": "conv", "granularity": {"kind": "channel"}},
+        {"type": "Dense", "granularity": {"kind": "block", "block_size": [33, 2]}},
+    ]
+    schedule = {"kind": "one_shot", "target_sparsity": 0.5}
+
+    planned = plan(_spec(schedule=schedule, layers=rules), _model(), _data())
+
+    assert [w.sparsity for w in planned.layers if w.pruned] == [0.5, None, 0.4]
+
+
+def test_a_granularity_that_does_not_apply_leaves_the_weight_dense_with_its_reason():
+    layers = [("words", "Embedding", {"embeddings": (50, 8)}), *_CNN]
+
+    planned = plan(_spec(granularity={"kind": "n_of_m"}), _model(layers), _data())
+
+    assert planned.layers[0].reason == "it has no input channels for n_of_m to group: not pruned"
+    assert planned.parameters.prunable == 4430
+
+
+def test_depthwise_kernels_are_pruned_on_request():
+    layers = [("depth", "DepthwiseConv2D", {"kernel": (3, 3, 8, 1)}), *_CNN]
+    rules = [{"type": "DepthwiseConv2D", "skip": False}]
+
+    usual, asked = (
+        plan(_spec(layers=given), _model(layers), _data()).layers[0] for given in ([], rules)
+    )
+
+    assert not usual.pruned
+    assert usual.reason.startswith("depthwise kernels")
+    assert (asked.pruned, asked.sparsity) == (True, 58 / 72)
+
+
+def test_the_axes_of_an_einsum_are_those_of_its_equation():
+    model = _model([("heads", "EinsumDense", {"kernel": (8, 2, 4)})])
+    weight = model.weights[0].model_copy(update={"equation": "abc,cde->abde"})
+    model = model.model_copy(update={"weights": (weight,)})
+    schedule = {"kind": "one_shot", "target_sparsity": 0.4}
+
+    planned = plan(
+        _spec(schedule=schedule, granularity={"kind": "channel"}), model, _data(shape=(28, 28))
+    )
+
+    # Three of eight outputs; by the last axis alone it would be one or two of four.
+    assert planned.layers[0].sparsity == 3 / 8
+
+
+def test_what_is_frozen_stays_so():
+    model = _model()
+    frozen = model.weights[0].model_copy(update={"trainable": False})
+    model = model.model_copy(update={"weights": (frozen, *model.weights[1:])})
+
+    planned = plan(_spec(), model, _data())
+
+    assert planned.layers[0].reason == "its layer is frozen (trainable is False)"
 
 
 def test_every_weight_is_pruned_or_says_why_not():
@@ -216,6 +346,25 @@ def test_a_rule_for_no_layer_is_refused_with_a_name_that_is_near():
 
     assert list(faults) == ["/layers/1/match"]
     assert "(dense for example). Received: 'desne'" in faults["/layers/1/match"]
+
+
+def test_a_rule_for_no_class_is_refused_with_a_class_that_is_near():
+    rules = [{"type": "Conv2d", "skip": True}, {"type": "Dense", "match": "conv", "skip": True}]
+
+    faults = _faults(_spec(layers=rules), _model(), _data())
+
+    assert list(faults) == ["/layers/0/type", "/layers/1/match"]
+    assert "(Conv2D for example). Received: 'Conv2d'" in faults["/layers/0/type"]
+    assert "(dense, classes for example). Received: 'conv'" in faults["/layers/1/match"]
+
+
+def test_a_rule_for_a_class_covers_what_is_inside_of_one():
+    layers = [("both", "Bidirectional", {}), ("both/forward", "LSTM", {"kernel": (4, 8)}), *_CNN]
+
+    planned = plan(_spec(layers=[{"type": "Bidirectional", "skip": True}]), _model(layers), _data())
+
+    assert planned.layers[0].reason == "skipped: its class matches 'Bidirectional'"
+    assert planned.layers[1].pruned
 
 
 def test_the_inputs_are_no_layers_that_a_rule_could_mean():
@@ -431,7 +580,52 @@ def test_predicts_the_size_of_the_file(layers, sparsity, measured):
     assert predicted.bytes == pytest.approx(measured, rel=0.07)
 
 
-@pytest.mark.parametrize(("dtype", "share"), [("float16", 0.5), ("bfloat16", 0.5), ("bool", 0.25)])
+@pytest.mark.parametrize(
+    ("granularity", "sparsity", "perceptron", "mnist"),
+    [
+        ({"kind": "block"}, 0.5, 548_829, 2_282_527),
+        ({"kind": "block"}, 0.8, 236_153, 972_749),
+        ({"kind": "block"}, 0.9, 124_271, 504_769),
+        ({"kind": "block", "block_size": [4, 4]}, 0.8, 218_634, 900_263),
+        ({"kind": "block", "block_size": [16, 1]}, 0.8, 237_460, 972_272),
+        ({"kind": "n_of_m"}, None, 539_667, 2_246_232),
+        ({"kind": "n_of_m", "zeros": 1}, None, 787_712, 3_272_376),
+        ({"kind": "n_of_m", "zeros": 3}, None, 283_992, 1_176_186),
+        ({"kind": "channel"}, 0.5, 551_420, 2_297_111),
+        ({"kind": "channel"}, 0.8, 236_499, 975_904),
+    ],
+)
+def test_predicts_the_size_under_each_granularity(granularity, sparsity, perceptron, mnist):
+    schedule = {"kind": "one_shot", "target_sparsity": sparsity}
+    spec = _spec(schedule=schedule, granularity=granularity)
+
+    predicted = [
+        plan(spec, _model(layers), None).artifacts[0].bytes for layers in (_PERCEPTRON, _MNIST)
+    ]
+
+    assert predicted == [pytest.approx(perceptron, rel=0.05), pytest.approx(mnist, rel=0.05)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "perceptron", "mnist"),
+    [
+        ("global", 116_715, 468_864),
+        ("layer_adaptive", 119_441, 482_205),
+        ("erdos_renyi_kernel", 118_662, 472_873),
+    ],
+)
+def test_predicts_the_size_under_each_allocation(kind, perceptron, mnist):
+    schedule = {"kind": "one_shot", "target_sparsity": 0.9}
+    spec = _spec(schedule=schedule, allocation={"kind": kind})
+
+    predicted = [
+        plan(spec, _model(layers), None).artifacts[0].bytes for layers in (_PERCEPTRON, _MNIST)
+    ]
+
+    assert predicted == [pytest.approx(perceptron, rel=0.07), pytest.approx(mnist, rel=0.07)]
+
+
+@pytest.mark.parametrize(("dtype", "share"), [("float16", 0.5), ("bfloat16", 0.5)])
 def test_smaller_numbers_make_smaller_files(dtype, share):
     spec = _spec(schedule={"kind": "one_shot", "target_sparsity": 0.0})
     model = _model(_MNIST)

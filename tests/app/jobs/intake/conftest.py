@@ -75,6 +75,11 @@ def cnn(models, tmp_path):
 
 
 @pytest.fixture
+def attention(models, tmp_path):
+    return Keras(models / "attention.keras", tmp_path)
+
+
+@pytest.fixture
 def h5(models, tmp_path):
     """A function that changes a copy of the CNN's HDF5 file and returns its path."""
     path = tmp_path / "changed.h5"

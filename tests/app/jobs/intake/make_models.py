@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from pruning_core.config import PruningConfig
+from pruning_core.decision import Prune, Skip
 from pruning_core.selection import select
 
 layers = keras.layers
@@ -52,9 +53,14 @@ def _found(path: Path) -> list[list[object]]:
             entry.weight,
             list(entry.variable.shape),
             getattr(entry.decision, "reason", None),
+            _outputs(entry.decision),
         ]
         for entry in select(model, PruningConfig())
     ]
+
+
+def _outputs(decision: Prune | Skip) -> list[int] | None:
+    return list(decision.layout.outputs) if isinstance(decision, Prune) else None
 
 
 def _exports() -> dict[str, dict[str, list[str]]]:
@@ -149,6 +155,8 @@ def _recurrent() -> keras.Model:
 def _attention() -> keras.Model:
     words = keras.Input((6, 4))
     x = layers.MultiHeadAttention(2, 3, use_gate=True)(words, words)
+    x = layers.MultiHeadAttention(2, 3, output_shape=(2, 2))(x, words)
+    x = layers.Reshape((6, 4))(x)
     x = layers.GroupQueryAttention(2, 2, 1, use_bias=False)(x, x)
     x = layers.Attention(use_scale=True, score_mode="concat")([x, words])
     x = layers.AdditiveAttention()([x, words])

@@ -8,6 +8,9 @@ import pytest
 
 from app.jobs.errors import RefusedFileError
 from app.jobs.intake.model import summarise_model
+from app.jobs.outlook import decisions
+from pruning_core.config import PruningConfig
+from pruning_core.decision import Prune
 
 _KERAS_2 = Path(__file__).parents[3] / "data" / "keras2_cnn.h5"
 
@@ -28,16 +31,22 @@ def _refusal(path):
 
 
 @pytest.mark.parametrize("name", _GOOD)
-def test_finds_the_weights_that_keras_finds_and_skips_what_selection_skips(models, name):
+def test_finds_the_weights_that_keras_finds_and_decides_what_selection_decides(models, name):
     expected = json.loads((models / "weights.json").read_text())[name]
 
     summary = summarise_model(models / name)
 
     found = [
-        [weight.layer, weight.class_name, weight.weight, list(weight.shape), weight.reason]
-        for weight in summary.weights
+        [weight.layer, weight.class_name, weight.weight, list(weight.shape), weight.reason, outputs]
+        for weight, outputs in zip(summary.weights, _outputs(summary), strict=True)
     ]
     assert found == expected
+
+
+def _outputs(summary):
+    """Yield the axes that are outputs, of each weight that is pruned by default."""
+    for decision in decisions(summary, PruningConfig()):
+        yield list(decision.layout.outputs) if isinstance(decision, Prune) else None
 
 
 def test_says_what_is_in_a_keras_file(models):
@@ -242,6 +251,19 @@ def test_a_declared_size_is_held_against_the_stored_one(cnn):
 
     assert refusal.code == "weights_mismatch"
     assert "units 300000000" in refusal.message
+
+
+@pytest.mark.parametrize("equation", ["ab,bcd->acd", "ab,bc,cd->ad", "", None])
+def test_an_equation_must_be_one_of_the_stored_kernel(attention, equation):
+    config = attention.config
+    for entry in config["config"]["layers"]:
+        if entry["class_name"] == "EinsumDense":
+            entry["config"]["equation"] = equation
+
+    refusal = _refusal(attention.write_config(config))
+
+    assert refusal.code == "weights_mismatch"
+    assert "but its kernel is stored with shape [4, 5]" in refusal.message
 
 
 @pytest.mark.parametrize(
