@@ -117,7 +117,8 @@ def test_a_floor_is_a_share_of_what_uniform_leaves():
 def test_a_floor_counts_in_the_end_and_not_on_the_way():
     weak, strong = np.full((10, 10), 0.1), np.ones((30, 10))
 
-    assert pruned(Global(), [weak, strong], 0.2, last_sparsity=0.8) == [80, 0]
+    # Uniform would leave 70 of the weak one at 0.3, and 20 of it at 0.8.
+    assert pruned(Global(), [weak, strong], 0.3, last_sparsity=0.8) == [98, 22]
     assert pruned(Global(), [weak, strong], 0.8, last_sparsity=0.8) == [98, 222]
 
 

@@ -2,7 +2,8 @@ import keras
 import pytest
 from keras import layers
 
-from pruning_core.config import LayerRule, PruningConfig
+from pruning_core.catalogue import Layout
+from pruning_core.config import LayerRule, NOfM, PruningConfig
 from pruning_core.errors import PruningConfigError, UnsupportedModelError
 from pruning_core.schedule import OneShot
 from pruning_core.selection import Skip, select, select_pruned
@@ -223,6 +224,89 @@ def test_a_rule_for_a_nested_model_holds_for_everything_inside():
     config = PruningConfig(layers=(LayerRule(match="inner", skip=True),))
 
     assert pruned_names(model, config) == ["c/kernel"]
+
+
+def attention():
+    inputs = keras.Input((8, 4))
+    mixed = layers.MultiHeadAttention(2, 3, name="attention")(inputs, inputs)
+    return keras.Model(inputs, layers.Dense(2, name="head")(mixed))
+
+
+def test_a_rule_for_a_class_holds_for_everything_inside():
+    config = PruningConfig(layers=(LayerRule(type="MultiHeadAttention", skip=True),))
+
+    assert pruned_names(attention(), config) == ["head/kernel"]
+
+
+def test_a_rule_means_an_heir_by_its_own_class_and_by_the_built_in_one():
+    model = sequential(Tall(2, name="a"), layers.Dense(2, name="b"))
+
+    by_own, by_built_in = (
+        PruningConfig(layers=(LayerRule(type=name, skip=True),)) for name in ("Tall", "Dense")
+    )
+
+    assert pruned_names(model, by_own) == ["b/kernel"]
+    assert set(reasons(model, by_built_in)) >= {"a/kernel", "b/kernel"}
+
+
+def test_the_kernels_of_attention_lie_as_their_equations_say():
+    decisions = {
+        entry.layer: entry.decision for entry in select_pruned(attention(), PruningConfig())
+    }
+
+    assert decisions["attention/query"].layout == Layout((0,), (1, 2), 0)
+    assert decisions["attention/attention_output"].layout == Layout((0, 1), (2,), 1)
+
+
+def test_depthwise_kernels_are_pruned_on_request():
+    model = sequential(
+        layers.DepthwiseConv1D(3, name="one"), layers.SeparableConv1D(4, 3, name="other")
+    )
+    config = PruningConfig(layers=(LayerRule(skip=False),))
+
+    assert pruned_names(model) == ["other/pointwise_kernel"]
+    assert pruned_names(model, config) == [
+        "one/kernel",
+        "other/depthwise_kernel",
+        "other/pointwise_kernel",
+    ]
+
+
+def test_what_cannot_be_had_in_the_asked_units_is_skipped_with_its_reason():
+    model = sequential(layers.Embedding(9, 4, name="words"), layers.LSTM(2, name="a"), shape=(8,))
+    config = PruningConfig(granularity=NOfM())
+
+    assert "no input channels" in reasons(model, config)["words/embeddings"]
+    assert pruned_names(model, config) == ["a/kernel", "a/recurrent_kernel"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "field", "message"),
+    [
+        (
+            LayerRule(type="Desne"),
+            "layers/0/type",
+            "Received: 'Desne'; the closest names are Dense",
+        ),
+        (
+            LayerRule(type="LSTM", match="a"),
+            "layers/0/type",
+            "Received: 'LSTM'",
+        ),
+        (
+            LayerRule(type="Dense", match="b"),
+            "layers/0/match",
+            "Received: 'b'; the closest names are a",
+        ),
+    ],
+)
+def test_a_rule_that_covers_no_layer_is_refused_by_what_is_wrong(rule, field, message):
+    model = sequential(layers.Dense(2, name="a"), layers.Flatten(name="b"))
+
+    with pytest.raises(PruningConfigError, match=message) as caught:
+        select(model, PruningConfig(layers=(rule,)))
+
+    assert caught.value.field == field
 
 
 def test_a_rule_that_matches_no_layer_is_refused_by_its_place():
