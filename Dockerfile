@@ -16,6 +16,8 @@ COPY pruning_core pruning_core
 COPY app app
 USER espalier
 EXPOSE 8000
+# By this it knows that strangers may come, and does not start until there is a key.
+ENV ESPALIER_HOST=0.0.0.0
 CMD ["python", "-m", "uvicorn", "app.main:app", "--host", "0.0.0.0", "--port", "8000"]
 
 FROM base AS worker
