@@ -28,7 +28,7 @@ from pruning_core.errors import (
     UnsupportedModelError,
 )
 from pruning_core.schedule import Constant, Iterative, OneShot, PolynomialDecay
-from pruning_core.tfmot import schedule_from_tfmot
+from pruning_core.tfmot import config_from_tfmot, schedule_from_tfmot
 
 if TYPE_CHECKING:
     from pruning_core.export import save
@@ -60,6 +60,7 @@ __all__ = [
     "Uniform",
     "Unstructured",
     "UnsupportedModelError",
+    "config_from_tfmot",
     "prune",
     "report",
     "save",

@@ -1,6 +1,8 @@
 """Domains that several settings share, each stated once."""
 
 import math
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -52,3 +54,20 @@ def require_finite(what: str, values: NDArray[np.floating[Any]]) -> None:
             f"{what} must be finite. Received: {values.size - finite} of {values.size} NaN or inf"
         )
         raise NonFiniteWeightsError(message)
+
+
+@contextmanager
+def refusing_at(place: str) -> Generator[None]:
+    """Put ``place`` in front of the field that a refusal names, for example ``layers/0``.
+
+    >>> try:
+    ...     with refusing_at("schedule"):
+    ...         require_fraction("final_sparsity", 50)
+    ... except PruningConfigError as error:
+    ...     error.field
+    'schedule/final_sparsity'
+    """
+    try:
+        yield
+    except PruningConfigError as error:
+        raise PruningConfigError(str(error), field=f"{place}/{error.field}") from error

@@ -7,13 +7,12 @@ which says itself how far. New ones join the unions below.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Generator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import ClassVar, Literal, Self, TypeAlias
 
-from pruning_core.checks import require_at_least
+from pruning_core.checks import refusing_at, require_at_least
 from pruning_core.errors import PruningConfigError
 from pruning_core.schedule import DEFAULT_SPARSITY, PolynomialDecay, Schedule
 
@@ -332,7 +331,7 @@ def _open_sparsity(granularity: Granularity) -> float:
 
 
 def _with_sparsity(field_: str, schedule: Schedule, granularity: Granularity) -> Schedule:
-    with _inside(field_):
+    with refusing_at(field_):
         return schedule.with_sparsity(_open_sparsity(granularity))
 
 
@@ -343,7 +342,7 @@ def _leads_to(schedule: Schedule, granularity: Granularity | None) -> bool:
 
 
 def _require_pattern(field_: str, schedule: Schedule, granularity: Granularity) -> None:
-    with _inside(field_):
+    with refusing_at(field_):
         if not _leads_to(schedule, granularity):
             name = "target_sparsity" if hasattr(schedule, "target_sparsity") else "final_sparsity"
             message = (
@@ -354,14 +353,5 @@ def _require_pattern(field_: str, schedule: Schedule, granularity: Granularity) 
 
 
 def _resolved(field_: str, schedule: Schedule, total_steps: int) -> Schedule:
-    with _inside(field_):
+    with refusing_at(field_):
         return schedule.resolved(total_steps)
-
-
-@contextmanager
-def _inside(field_: str) -> Generator[None]:
-    """Name the place of a setting that a schedule refuses by its own name."""
-    try:
-        yield
-    except PruningConfigError as error:
-        raise PruningConfigError(str(error), field=f"{field_}/{error.field}") from error
