@@ -8,7 +8,6 @@ from typing import TypedDict
 
 from fastapi import FastAPI
 from fastapi.concurrency import contextmanager_in_threadpool
-from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
@@ -16,6 +15,7 @@ from app.api import artifacts, events, health, jobs, uploads
 from app.api.backends import Backends, OpenBackends
 from app.api.bodies import WatchedBodies
 from app.api.errors import add_error_handlers, problem_responses
+from app.api.pages import add_pages
 from app.api.schema import describe
 
 _DESCRIPTION = """
@@ -64,14 +64,10 @@ def create_app(open_backends: OpenBackends) -> FastAPI:
         app.include_router(behind_the_door.router, responses=problem_responses(401, 429))
     app.include_router(health.router)
     app.add_middleware(WatchedBodies)
-    app.add_api_route("/", _front_page, include_in_schema=False)
+    add_pages(app)
     add_error_handlers(app)
     describe(app)
     return app
-
-
-def _front_page() -> RedirectResponse:
-    return RedirectResponse("/docs")
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -124,7 +124,3 @@ def test_the_documentation_loads_nothing_from_other_hosts(client):
     assert '"validatorUrl": null' in page.text
     for asset in assets:
         assert client.get(asset).status_code == 200
-
-
-def test_the_front_page_leads_to_the_documentation(client):
-    assert client.get("/").url.path == "/docs"
