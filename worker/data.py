@@ -31,14 +31,17 @@ class Samples:
     """Some samples as the file stores them."""
 
     inputs: tuple[Array, ...]  #: One array for each input of the model, in the model's order.
-    labels: Array
+    labels: Array | None  #: ``None`` in a dataset without labels.
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.inputs[0])
 
     def between(self, start: int, stop: int) -> Samples:
         """Return the samples from ``start`` up to ``stop``, without copying them."""
-        return Samples(tuple(array[start:stop] for array in self.inputs), self.labels[start:stop])
+        return Samples(
+            tuple(array[start:stop] for array in self.inputs),
+            None if self.labels is None else self.labels[start:stop],
+        )
 
 
 @dataclass(frozen=True)
@@ -95,13 +98,13 @@ class _Arrays:
             return {member.filename.removesuffix(".npy"): member for member in archive.infolist()}
 
     def has(self, part: str) -> bool:
-        return f"y_{part}" in self._members
+        return any(name.partition("/")[0] == f"x_{part}" for name in self._members)
 
     def samples(self, part: str, inputs: Sequence[str]) -> Samples:
         suffix = f"_{part}" if part else ""
         return Samples(
             tuple(self._input(f"x{suffix}", name, alone=len(inputs) == 1) for name in inputs),
-            self._read(f"y{suffix}"),
+            self._read(f"y{suffix}") if f"y{suffix}" in self._members else None,
         )
 
     def _input(self, array: str, input_name: str, *, alone: bool) -> Array:

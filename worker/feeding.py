@@ -28,10 +28,11 @@ class Batches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return self._order.steps_per_epoch * self._epochs
 
-    def __getitem__(self, index: int) -> tuple[Any, Array]:
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
         places = self._order.at(index)
-        inputs = tuple(array[places] for array in self._samples.inputs)
-        return self._feeder.accept(inputs), self._samples.labels[places]
+        inputs = self._feeder.accept(tuple(array[places] for array in self._samples.inputs))
+        labels = self._samples.labels
+        return (inputs,) if labels is None else (inputs, labels[places])
 
 
 @dataclass(frozen=True)

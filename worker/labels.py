@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import JsonValue
 
-from worker.compiled import BINARY, CATEGORICAL, SPARSE, SQUARED, name_of
+from worker.compiled import BINARY, CATEGORICAL, SPARSE, SQUARED, name_of, takes_logits
 from worker.data import Array
 from worker.errors import RefusedError
 
@@ -55,6 +55,26 @@ def are_distributions(labels: Array) -> bool:
     if labels.ndim < 2 or labels.shape[-1] < 2 or labels.min() < 0:  # noqa: PLR2004
         return False
     return bool(np.allclose(labels.sum(axis=-1), 1.0, atol=1e-3))
+
+
+def labels_from(answers: Array, loss: JsonValue) -> Array:
+    """Return a model's answers in the form of labels that ``loss`` compares answers with.
+
+    Class numbers for the sparse categorical crossentropy, zeros and ones for the binary one, the
+    answers themselves for any other loss.
+
+    >>> labels_from(np.array([[0.1, 0.7, 0.2]]), SPARSE)
+    array([1])
+    >>> labels_from(np.array([0.4, 0.7]), BINARY)
+    array([0, 1], dtype=uint8)
+    """
+    match name_of(loss):
+        case "sparse_categorical_crossentropy":
+            return answers.argmax(axis=-1)
+        case "binary_crossentropy":
+            return (answers > (0.0 if takes_logits(loss) else 0.5)).astype(np.uint8)
+        case _:
+            return answers
 
 
 def require_labels_that_fit(loss: JsonValue, labels: Array, *, output: Output, array: str) -> None:

@@ -21,6 +21,8 @@ from app.jobs.result import (
     ParameterCounts,
 )
 from app.jobs.spec import JobSpec
+from pruning_core.catalogue import Layout
+from pruning_core.config import Granularity
 
 MAX_LINE_BYTES = 64 * 2**20
 
@@ -42,6 +44,14 @@ class PruneOrder(_Message):
     total_steps: int  #: As planned; 0 without a dataset.
 
 
+class PlannedUnits(_Message):
+    """What the spec asks of one tensor."""
+
+    granularity: Annotated[Granularity, Field(discriminator="kind")]
+    layout: Layout
+    pruned: int | None  #: Units that go; ``None`` where only the weights decide.
+
+
 class PrunedTensor(_Message):
     """One weight tensor of the pruned model, in the order of ``model.weights``."""
 
@@ -49,7 +59,7 @@ class PrunedTensor(_Message):
     weight: str  #: Name of the weight in its layer, for example ``kernel``.
     shape: tuple[int, ...]
     zeros: int  #: Counted in the model in memory.
-    planned_zeros: int | None  #: What the spec asks for; ``None`` for a tensor that stays dense.
+    planned: PlannedUnits | None  #: ``None`` for a tensor that stays dense.
     reason: str | None  #: Why it stays dense; ``None`` when it was pruned.
 
 
@@ -65,6 +75,7 @@ class Pruned(_Message):
 
     kind: Literal["pruned"] = "pruned"
     tensors: tuple[PrunedTensor, ...]
+    least_zeros: int  #: That the pruned tensors have in all, by their shapes alone.
     objective: Objective | None  #: ``None`` when the job has no held-out data.
     baseline: Metrics | None
     evaluated_on: EvaluatedOn | None

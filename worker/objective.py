@@ -22,6 +22,9 @@ _CLASS_NAMES = {
 }
 _ACCURACY = ("accuracy", "acc")
 
+#: Share of the answers that are the unpruned model's, among the metrics.
+AGREEMENT = "agreement"
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -59,6 +62,34 @@ def choose_objective(
         notices = _doubts(loss, output)
     metrics = tuple(_metrics(training, compiled, loss, output))
     return Choice(Objective(loss=loss, metrics=metrics), notices)
+
+
+def choose_comparison(training: Training, compiled: Compiled, *, output: Output) -> Choice:
+    """Choose what the answers to samples without labels are measured by.
+
+    They are held against those of the unpruned model (``labels.labels_from``). The answers of a
+    classifier are the classes that it chose: the loss is the crossentropy with them, and
+    ``agreement`` the share that is chosen again. Other answers are quantities: the loss is the
+    spec's, failing that the mean squared error.
+
+    Args:
+        training: Its loss, and failing that the one in the file, say whether outputs without an
+            activation are logits.
+        compiled: What the file says.
+        output: Softmax and sigmoid speak for themselves.
+    """
+    named = training.loss or compiled.loss
+    of_classes = None if named is None else name_of(named)
+    if output.activation == "softmax" or of_classes in {SPARSE, CATEGORICAL}:
+        loss, metric = SPARSE, _metric("SparseCategoricalAccuracy", name=AGREEMENT)
+    elif output.is_probability or of_classes == BINARY:
+        threshold = 0.5 if output.is_probability else 0.0
+        loss, metric = BINARY, _metric("BinaryAccuracy", name=AGREEMENT, threshold=threshold)
+    else:
+        return Choice(Objective(loss=training.loss or SQUARED, metrics=()))
+    return Choice(
+        Objective(loss=loss if output.is_probability else _of_logits(loss), metrics=(metric,))
+    )
 
 
 def _metrics(
@@ -140,7 +171,7 @@ def _accuracy(loss: JsonValue, output: Output, *, threshold: float) -> JsonValue
             return "accuracy"
 
 
-def _metric(class_name: str, **config: float) -> JsonValue:
+def _metric(class_name: str, **config: float | str) -> JsonValue:
     return {
         "module": "keras.metrics",
         "class_name": class_name,

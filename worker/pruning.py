@@ -5,52 +5,42 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 import pruning_core
 from app.jobs.errors import RefusedFileError
 from app.jobs.intake.model import summarise_model
-from app.jobs.job import Notice, Stage
-from app.jobs.result import EvaluatedOn, Metrics
+from app.jobs.job import Stage
 from app.jobs.spec import Adam, Sgd, Training
+from pruning_core.allocation import forecast
+from pruning_core.config import PruningConfig
+from pruning_core.decision import Skip
 from pruning_core.errors import NonFiniteWeightsError, PruningConfigError, UnsupportedModelError
-from pruning_core.mask import count_pruned
-from pruning_core.selection import Prune, Selected, Skip, select
+from pruning_core.groups import by_schedule
+from pruning_core.reporting import count_zeros
+from pruning_core.selection import select
 from pruning_core.training import Pruning
+from worker.baseline import Baseline, choose, doubts, measure, with_labels_to_measure_by
 from worker.compiled import read_compiled
-from worker.data import Array, Dataset, Samples, read_dataset
+from worker.data import Array, Dataset, read_dataset
 from worker.errors import RefusedError
 from worker.feeding import Feeder, input_names
-from worker.labels import require_labels_that_fit
 from worker.messages import (
     Noticed,
-    Objective,
+    PlannedUnits,
     Pruned,
     PrunedTensor,
     PruneOrder,
     StageBegun,
     Update,
 )
-from worker.models import compile_to, evaluate, first_line, load_model, output_of
-from worker.objective import Choice, choose_objective
+from worker.models import compile_to, first_line, load_model, output_of
 from worker.progress import ProgressReports
 from worker.reference import answers, made_up_inputs, reference_inputs, write_reference
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """The model as it was uploaded, on samples that it is not trained on."""
-
-    objective: Objective
-    baseline: Metrics
-    evaluated_on: EvaluatedOn
 
 
 def prune(order: PruneOrder, report: Callable[[Update], None]) -> Pruned:
@@ -87,7 +77,7 @@ def _prune_at_once(
     pruning = Pruning(model, order.spec.pruning_config(), total_steps=0, copy=False)
     pruning.finish()
     report(StageBegun(stage=Stage.EXPORTING))
-    return _export(order, pruning, feeder, inputs=made_up_inputs(feeder, model), measured=None)
+    return _export(order, pruning, feeder, inputs=made_up_inputs(feeder, model), baseline=None)
 
 
 def _fine_tune(
@@ -100,13 +90,17 @@ def _fine_tune(
         inputs=input_names(model),
         validation_split=training.validation_split or 0.0,
     )
-    choice = _choose(order, model, dataset)
+    choice = choose(training, read_compiled(order.model), dataset, output=output_of(model))
     for notice in choice.notices:
         report(Noticed(notice=notice))
-    compile_to(choice.objective, model, optimizer=_optimizer(training))
 
     report(StageBegun(stage=Stage.BASELINE))
-    measured = _measure(model, feeder, dataset, choice, report)
+    dataset = with_labels_to_measure_by(dataset, model, feeder, choice.objective)
+    compile_to(choice.objective, model, optimizer=_optimizer(training))
+    baseline = measure(model, feeder, dataset, choice.objective)
+    if baseline is not None:
+        for notice in doubts(baseline, dataset, choice):
+            report(Noticed(notice=notice))
 
     report(StageBegun(stage=Stage.FINE_TUNING))
     pruning = Pruning(model, order.spec.pruning_config(), order.total_steps, copy=False)
@@ -115,23 +109,7 @@ def _fine_tune(
     report(StageBegun(stage=Stage.EXPORTING))
     known = dataset.train if dataset.held_out is None else dataset.held_out
     inputs = reference_inputs(feeder, known)
-    return _export(order, pruning, feeder, inputs=inputs, measured=measured)
-
-
-def _choose(order: PruneOrder, model: keras.Model, dataset: Dataset) -> Choice:
-    output = output_of(model)
-    choice = choose_objective(
-        order.spec.training,
-        read_compiled(order.model),
-        output=output,
-        labels=dataset.train.labels,
-    )
-    parts = {"y_train": dataset.train, "y_val": dataset.validation, "y_test": dataset.test}
-    for array, samples in parts.items():
-        if samples is not None:
-            loss = choice.objective.loss
-            require_labels_that_fit(loss, samples.labels, output=output, array=array)
-    return choice
+    return _export(order, pruning, feeder, inputs=inputs, baseline=baseline)
 
 
 def _optimizer(training: Training) -> keras.optimizers.Optimizer:
@@ -142,53 +120,6 @@ def _optimizer(training: Training) -> keras.optimizers.Optimizer:
             return keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
         case Sgd(learning_rate=learning_rate, momentum=momentum, nesterov=nesterov):
             return keras.optimizers.SGD(learning_rate, momentum=momentum, nesterov=nesterov)
-
-
-def _measure(
-    model: keras.Model,
-    feeder: Feeder,
-    dataset: Dataset,
-    choice: Choice,
-    report: Callable[[Update], None],
-) -> _Measured | None:
-    held_out = dataset.held_out
-    if held_out is None:
-        return None
-    baseline = evaluate(model, feeder.in_order(held_out))
-    for notice in _doubts(baseline, held_out, choice):
-        report(Noticed(notice=notice))
-    evaluated_on = EvaluatedOn(split=dataset.held_out_split, samples=len(held_out))
-    return _Measured(choice.objective, baseline, evaluated_on)
-
-
-def _doubts(baseline: Metrics, held_out: Samples, choice: Choice) -> Iterator[Notice]:
-    advice = (
-        "Check that the inputs are scaled as the model was trained on (preprocessing.rescale), "
-        "that the labels number the classes as the model does, and that the model is trained."
-    )
-    loss, accuracy = baseline["loss"], baseline.get("accuracy")
-    if loss is None or not math.isfinite(loss):
-        yield Notice(
-            code="baseline_not_finite",
-            message=f"Before any pruning the model's loss is not a finite number. {advice}",
-        )
-    if accuracy is None or not choice.classifies or held_out.labels.dtype.kind not in "iub":
-        return
-    chance = _share_of_commonest(held_out.labels)
-    spread = math.sqrt(chance * (1 - chance) / len(held_out))
-    if accuracy <= chance + 2 * spread:
-        yield Notice(
-            code="baseline_at_chance",
-            message=(
-                f"Before any pruning the model is right in {accuracy:.1%} of the cases, and "
-                f"always answering the commonest class would be in {chance:.1%}. {advice}"
-            ),
-        )
-
-
-def _share_of_commonest(labels: Array) -> float:
-    _, counts = np.unique(labels, return_counts=True)
-    return float(counts.max() / counts.sum())
 
 
 def _fit(
@@ -228,38 +159,56 @@ def _export(
     feeder: Feeder,
     *,
     inputs: list[Array],
-    measured: _Measured | None,
+    baseline: Baseline | None,
 ) -> Pruned:
     stripped = pruning.strip()
     pruning_core.save(stripped, order.artifact)
-    write_reference(order.reference, inputs, answers(stripped, feeder, inputs))
+    write_reference(
+        order.reference,
+        inputs,
+        answers(stripped, feeder, inputs),
+        labels=baseline and baseline.labels,
+    )
+    planned, least_zeros = _planned(stripped, pruning)
     return Pruned(
-        tensors=_tensors(stripped, pruning),
-        objective=measured and measured.objective,
-        baseline=measured and measured.baseline,
-        evaluated_on=measured and measured.evaluated_on,
+        tensors=_tensors(stripped, pruning.config, planned),
+        least_zeros=least_zeros,
+        objective=baseline and baseline.objective,
+        baseline=baseline and baseline.metrics,
+        evaluated_on=baseline and baseline.evaluated_on,
     )
 
 
-def _tensors(stripped: keras.Model, pruning: Pruning) -> tuple[PrunedTensor, ...]:
-    selected = {id(entry.variable): entry for entry in select(stripped, pruning.config)}
-    return tuple(_tensor(selected[id(variable)]) for variable in stripped.weights)
+def _planned(stripped: keras.Model, pruning: Pruning) -> tuple[dict[int, PlannedUnits], int]:
+    """Return what shapes alone ask of each variable, by its id, and of all of them together."""
+    planned: dict[int, PlannedUnits] = {}
+    least_zeros = 0
+    for group in by_schedule(stripped, pruning.config):
+        ahead = forecast(group.allocation, group.kernels, group.level_at(pruning.total_steps))
+        least_zeros += ahead.total if ahead.is_exact else sum(filter(None, ahead.weights))
+        for variable, kernel, units in zip(
+            group.variables, group.kernels, ahead.units, strict=True
+        ):
+            planned[id(variable)] = PlannedUnits(
+                granularity=kernel.granularity, layout=kernel.layout, pruned=units
+            )
+    return planned, least_zeros
 
 
-def _tensor(entry: Selected) -> PrunedTensor:
-    values = keras.ops.convert_to_numpy(entry.variable)
-    match entry.decision:
-        case Prune(schedule=schedule):
-            planned, reason = count_pruned(values.size, schedule.last_sparsity), None
-        case Skip(reason=reason):
-            planned = None
-    return PrunedTensor(
-        layer=entry.layer,
-        weight=entry.weight,
-        shape=values.shape,
-        zeros=values.size - int(np.count_nonzero(values)),
-        planned_zeros=planned,
-        reason=reason,
+def _tensors(
+    stripped: keras.Model, config: PruningConfig, planned: Mapping[int, PlannedUnits]
+) -> tuple[PrunedTensor, ...]:
+    selected = {id(entry.variable): entry for entry in select(stripped, config)}
+    return tuple(
+        PrunedTensor(
+            layer=entry.layer,
+            weight=entry.weight,
+            shape=entry.shape,
+            zeros=count_zeros(entry.variable),
+            planned=planned.get(id(entry.variable)),
+            reason=entry.decision.reason if isinstance(entry.decision, Skip) else None,
+        )
+        for entry in (selected[id(variable)] for variable in stripped.weights)
     )
 
 

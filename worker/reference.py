@@ -10,9 +10,11 @@ from typing import Any
 
 import keras
 import numpy as np
+from pydantic import JsonValue
 
 from worker.data import Array, InputForm, Samples
 from worker.feeding import Feeder
+from worker.labels import labels_from
 
 _MOST_SAMPLES = 256
 _MOST_BYTES = 64 * 2**20
@@ -63,10 +65,30 @@ def answers(model: keras.Model, feeder: Feeder, inputs: list[Array]) -> list[Arr
     return [np.asarray(array) for array in keras.tree.flatten(predicted)]
 
 
-def write_reference(path: Path, inputs: list[Array], outputs: list[Array]) -> None:
-    """Keep inputs and outputs as an ``.npz``."""
+def labelled_by(model: keras.Model, feeder: Feeder, samples: Samples, loss: JsonValue) -> Samples:
+    """Return the samples with what ``model`` answers now as their labels."""
+    labels = [
+        labels_from(np.asarray(model.predict_on_batch(inputs)), loss)
+        for (inputs, *_) in feeder.in_order(samples)
+    ]
+    return Samples(samples.inputs, np.concatenate(labels))
+
+
+def write_reference(
+    path: Path, inputs: list[Array], outputs: list[Array], *, labels: Array | None = None
+) -> None:
+    """Keep inputs and outputs as an ``.npz``.
+
+    Args:
+        path: Where to.
+        inputs: As the model takes them.
+        outputs: What the pruned model answers to them.
+        labels: Of the held-out samples, where the dataset has none.
+    """
     arrays = {f"input_{index}": array for index, array in enumerate(inputs)}
     arrays |= {f"output_{index}": array for index, array in enumerate(outputs)}
+    if labels is not None:
+        arrays["labels"] = labels
     np.savez(path, allow_pickle=False, **arrays)
 
 
@@ -77,3 +99,9 @@ def read_reference(path: Path) -> tuple[list[Array], list[Array]]:
         inputs = [arrays[name] for name in names if name.startswith("input_")]
         outputs = [arrays[name] for name in names if name.startswith("output_")]
     return inputs, outputs
+
+
+def read_labels(path: Path) -> Array:
+    """Return the labels that were kept."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return arrays["labels"]

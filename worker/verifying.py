@@ -25,16 +25,34 @@ import tensorflow as tf
 
 from app.jobs.job import Stage
 from app.jobs.result import ArtifactResult, LayerSparsity, Metrics, ParameterCounts
-from worker.data import Array, read_dataset
+from pruning_core.criterion import magnitude
+from pruning_core.granularity import Kernel, units_of
+from worker.data import Array, Samples, read_dataset
 from worker.errors import RefusedError
 from worker.feeding import Feeder, input_names
-from worker.messages import PrunedTensor, StageBegun, Update, Verified, VerifyOrder
+from worker.messages import (
+    PlannedUnits,
+    Pruned,
+    PrunedTensor,
+    StageBegun,
+    Update,
+    Verified,
+    VerifyOrder,
+)
 from worker.models import compile_to, evaluate, first_line
-from worker.reference import answers, read_reference
+from worker.reference import answers, read_labels, read_reference
 
 #: Largest difference from the pruned model, for outputs of size 1; larger ones may differ by as
 #: much in proportion.
 TOLERANCE = 1e-5
+
+#: What a unit of each granularity is once it is pruned.
+_ZERO_UNITS = {
+    "unstructured": "zeros",
+    "block": "blocks of zeros",
+    "n_of_m": "zeros in its pattern",
+    "channel": "outputs of zeros",
+}
 
 _GZIP = 31  #: zlib's number for the gzip format with the largest window.
 _CHUNK_BYTES = 1 << 20
@@ -54,9 +72,9 @@ def verify(order: VerifyOrder, report: Callable[[Update], None]) -> Verified:
     feeder = Feeder.of(model, order.spec.preprocessing, batch_size=order.spec.training.batch_size)
     inputs, expected = read_reference(order.reference)
     error = _require_same_answers(expected, answers(model, feeder, inputs))
-    layers = _require_planned_zeros(model, order.pruned.tensors)
+    layers = _require_planned_zeros(model, order.pruned)
     tensors = order.pruned.tensors
-    pruned = [tensor for tensor in tensors if tensor.planned_zeros is not None]
+    pruned = [tensor for tensor in tensors if tensor.planned is not None]
     content_sha256, gzip_bytes = _weigh(order.artifact)
     return Verified(
         sparsity=_zeros(pruned) / _size(pruned),
@@ -115,17 +133,20 @@ def _require_same_answers(expected: list[Array], received: list[Array]) -> float
     return largest
 
 
-def _require_planned_zeros(
-    model: keras.Model, tensors: tuple[PrunedTensor, ...]
-) -> tuple[LayerSparsity, ...]:
+def _require_planned_zeros(model: keras.Model, pruned: Pruned) -> tuple[LayerSparsity, ...]:
     variables = model.weights
-    if len(variables) != len(tensors):
-        fault = f"it has {len(variables)} weight tensors instead of {len(tensors)}"
+    if len(variables) != len(pruned.tensors):
+        fault = f"it has {len(variables)} weight tensors instead of {len(pruned.tensors)}"
         raise _failed(fault)
-    return tuple(
+    layers = tuple(
         _counted(tensor, keras.ops.convert_to_numpy(variable))
-        for tensor, variable in zip(tensors, variables, strict=True)
+        for tensor, variable in zip(pruned.tensors, variables, strict=True)
     )
+    zeros = _zeros(tensor for tensor in pruned.tensors if tensor.planned is not None)
+    if zeros < pruned.least_zeros:
+        what, wanted = "the pruned weights", f"{pruned.least_zeros} zeros in all"
+        raise _missed(what, wanted, zeros)
+    return layers
 
 
 def _counted(tensor: PrunedTensor, values: Array) -> LayerSparsity:
@@ -137,21 +158,38 @@ def _counted(tensor: PrunedTensor, values: Array) -> LayerSparsity:
             f"{tensor.shape}"
         )
         raise _failed(fault)
-    # A weight that was zero before, or became zero by itself, may come on top.
-    if tensor.planned_zeros is not None and zeros < tensor.planned_zeros:
-        raise RefusedError(
-            "sparsity_missed",
-            f"{name} must have at least {tensor.planned_zeros} zeros. Received: {zeros}",
-            hint="Nothing was published. This is a fault of the service, not of your model: "
-            "please report it.",
-        )
+    if tensor.planned is not None:
+        _require_zero_units(name, values, tensor.planned)
     return LayerSparsity(
         name=tensor.layer,
         weight=tensor.weight,
         shape=tensor.shape,
         sparsity=zeros / values.size if values.size else 0.0,
-        pruned=tensor.planned_zeros is not None,
+        pruned=tensor.planned is not None,
         reason=tensor.reason,
+    )
+
+
+def _require_zero_units(name: str, values: Array, planned: PlannedUnits) -> None:
+    """Require whole units of zeros: a weight of a block that is not zero keeps all of the block.
+
+    A unit that was zero before, or became zero by itself, may come on top.
+    """
+    if planned.pruned is None:
+        return
+    kernel = Kernel(values.shape, planned.granularity, planned.layout)
+    zeros = int(np.count_nonzero(units_of(magnitude(values), kernel).scores == 0))
+    if zeros < planned.pruned:
+        wanted = f"{planned.pruned} {_ZERO_UNITS[planned.granularity.kind]}"
+        raise _missed(name, wanted, zeros)
+
+
+def _missed(name: str, wanted: str, zeros: int) -> RefusedError:
+    return RefusedError(
+        "sparsity_missed",
+        f"{name} must have at least {wanted}. Received: {zeros}",
+        hint="Nothing was published. This is a fault of the service, not of your model: please "
+        "report it.",
     )
 
 
@@ -172,9 +210,12 @@ def _measure(model: keras.Model, feeder: Feeder, order: VerifyOrder) -> Metrics:
         inputs=input_names(model),
         validation_split=order.spec.training.validation_split or 0.0,
     )
-    assert dataset.held_out is not None, "what the baseline was measured on is there"
+    held_out = dataset.held_out
+    assert held_out is not None, "what the baseline was measured on is there"
+    if held_out.labels is None:
+        held_out = Samples(held_out.inputs, read_labels(order.reference))
     compile_to(objective, model, optimizer=None)
-    return evaluate(model, feeder.in_order(dataset.held_out))
+    return evaluate(model, feeder.in_order(held_out))
 
 
 def _weigh(path: Path) -> tuple[str, int]:

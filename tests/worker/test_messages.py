@@ -3,10 +3,14 @@ from pydantic import ValidationError
 
 from app.jobs.job import Failure, Notice, Progress, Stage
 from app.jobs.spec import JobSpec
+from pruning_core.catalogue import Layout
+from pruning_core.config import NOfM
 from worker.messages import (
     Advanced,
     Noticed,
+    PlannedUnits,
     Pruned,
+    PrunedTensor,
     PruneOrder,
     Ready,
     Refused,
@@ -18,7 +22,22 @@ from worker.messages import (
 )
 
 _PROGRESS = Progress(step=1, total_steps=2, epoch=1, epochs=1, sparsity=0.5, eta_seconds=None)
-_PRUNED = Pruned(tensors=(), objective=None, baseline={"loss": float("nan")}, evaluated_on=None)
+_PRUNED = Pruned(
+    tensors=(
+        PrunedTensor(
+            layer="dense",
+            weight="kernel",
+            shape=(8, 2),
+            zeros=8,
+            planned=PlannedUnits(granularity=NOfM(), layout=Layout((0,), (1,), 0), pruned=8),
+            reason=None,
+        ),
+    ),
+    least_zeros=8,
+    objective=None,
+    baseline={"loss": float("nan")},
+    evaluated_on=None,
+)
 
 
 @pytest.mark.parametrize(

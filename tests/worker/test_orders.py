@@ -13,6 +13,7 @@ from app.jobs.intake.model import summarise_model
 from app.jobs.job import Stage
 from app.jobs.plan import plan
 from app.jobs.spec import JobSpec
+from pruning_core.config import Block
 from worker.errors import RefusedError
 from worker.messages import Advanced, PruneOrder, VerifyOrder
 
@@ -49,7 +50,7 @@ class _Orders:
 
         asked = JobSpec.model_validate_json(json.dumps(_SPEC | spec))
         summary = None if dataset is None else summarise_dataset(dataset)
-        planned = plan(asked, summarise_model(model), summary)
+        planned = self.planned = plan(asked, summarise_model(model), summary)
         self.order = PruneOrder(
             folder=self.folder,
             model=model,
@@ -145,12 +146,42 @@ def test_every_kind_of_model_comes_out_exactly_as_sparse_as_asked(orders, classe
     verified = orders.verify()
 
     for tensor in pruned.tensors:
-        if tensor.planned_zeros is not None:
-            assert tensor.zeros == tensor.planned_zeros == round(np.prod(tensor.shape) * 0.75)
+        if tensor.planned is not None:
+            assert tensor.zeros == tensor.planned.pruned == round(np.prod(tensor.shape) * 0.75)
     assert verified.artifact.max_abs_error <= 1e-5
     assert set(verified.artifact.metrics) == set(pruned.baseline) == {"loss", "accuracy"}
     assert verified.parameters.total == model.count_params()
     assert orders.stages == list(Stage)
+
+
+@pytest.mark.parametrize(
+    ("granularity", "allocation"),
+    [
+        ({"kind": "block"}, "uniform"),
+        ({"kind": "n_of_m", "zeros": 3}, "layer_adaptive"),
+        ({"kind": "channel"}, "erdos_renyi_kernel"),
+        ({"kind": "unstructured"}, "global"),
+    ],
+    ids=["block", "n_of_m", "channel", "global"],
+)
+def test_what_was_planned_from_the_file_alone_comes_out(orders, granularity, allocation):
+    uploaded = orders.save(_convolutional())
+
+    pruned = orders.prune(uploaded, granularity=granularity, allocation={"kind": allocation})
+    verified = orders.verify()
+
+    planned = orders.planned
+    for told, counted in zip(planned.layers, verified.layers, strict=True):
+        assert (told.name, told.weight, told.reason) == (
+            counted.name,
+            counted.weight,
+            counted.reason,
+        )
+        assert told.sparsity in {None, counted.sparsity} or not told.pruned
+    zeros = verified.parameters.total - verified.parameters.nonzero
+    assert zeros >= pruned.least_zeros
+    if planned.is_exact:
+        assert verified.sparsity == planned.sparsity
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -291,21 +322,44 @@ def test_a_file_that_plain_keras_cannot_open_is_not_published(orders):
         orders.verify()
 
 
-def test_a_tensor_with_too_few_zeros_is_not_published(orders):
-    pruned = orders.prune(orders.save(_perceptron()))
-    more = [
-        tensor.model_copy(update={"planned_zeros": tensor.zeros + 1})
-        if tensor.planned_zeros is not None
-        else tensor
-        for tensor in pruned.tensors
-    ]
+@pytest.mark.parametrize(
+    ("granularity", "missed"),
+    [
+        ({"kind": "unstructured"}, r"at least 37 zeros\. Received: 36"),
+        ({"kind": "block", "block_size": [3, 2]}, r"at least 7 blocks of zeros\. Received: 6"),
+        ({"kind": "n_of_m", "zeros": 3}, r"at least 33 zeros in its pattern\. Received: 32"),
+        ({"kind": "channel"}, r"at least 7 outputs of zeros\. Received: 6"),
+    ],
+)
+def test_a_tensor_with_too_few_zeros_is_not_published(orders, granularity, missed):
+    pruned = orders.prune(
+        orders.save(_perceptron()), granularity=granularity, allocation={"kind": "uniform"}
+    )
+    orders.verify()
 
-    with pytest.raises(
-        RefusedError, match=r"must have at least 37 zeros\. Received: 36"
-    ) as refused:
-        orders.verify(tensors=tuple(more))
+    first, *others = pruned.tensors
+    more = first.planned.model_copy(update={"pruned": first.planned.pruned + 1})
+    tensors = (first.model_copy(update={"planned": more}), *others)
+    with pytest.raises(RefusedError, match=missed) as refused:
+        orders.verify(tensors=tensors)
 
     assert refused.value.failure.code == "sparsity_missed"
+
+
+def test_a_model_with_too_few_zeros_in_all_is_not_published(orders):
+    pruned = orders.prune(orders.save(_perceptron()), allocation={"kind": "global"})
+
+    with pytest.raises(RefusedError, match=r"at least 55 zeros in all\. Received: 54"):
+        orders.verify(least_zeros=pruned.least_zeros + 1)
+
+
+def test_zeros_that_make_no_whole_blocks_are_not_enough(orders):
+    pruned = orders.prune(orders.save(_perceptron()), allocation={"kind": "uniform"})
+    first, *others = pruned.tensors
+    blocks = first.planned.model_copy(update={"granularity": Block(block_size=(3, 2)), "pruned": 6})
+
+    with pytest.raises(RefusedError, match=r"at least 6 blocks of zeros\. Received: [0-5]"):
+        orders.verify(tensors=(first.model_copy(update={"planned": blocks}), *others))
 
 
 def test_who_verifies_has_nothing_of_the_library_that_knows_keras():

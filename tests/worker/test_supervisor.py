@@ -31,7 +31,7 @@ if order["kind"] == "prune":
         "sparsity": 0.8, "eta_seconds": 0.0},
         history=[{"scope": "step", "columns": {"step": [1], "loss": [0.5]}}])
     open(order["artifact"], "wb").write(b"pruned")
-    say(kind="pruned", tensors=[], objective=None, baseline=None, evaluated_on=None)
+    say(kind="pruned", tensors=[], least_zeros=0, objective=None, baseline=None, evaluated_on=None)
 else:
     say(kind="stage", stage="verifying")
     say(kind="verified", sparsity=0.8, parameters={"total": 5, "prunable": 5, "nonzero": 1},
