@@ -82,6 +82,15 @@ def pointer(path: Sequence[str | int]) -> str:
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in path)
 
 
+def path_of(field: str) -> _Path:
+    """Return the path to a setting that the library names by its place.
+
+    >>> path_of("layers/0/schedule")
+    ('layers', 0, 'schedule')
+    """
+    return tuple(int(part) if part.isdecimal() else part for part in field.split("/"))
+
+
 def received(value: _Found) -> str:
     """Return the evidence, as the caller wrote it, cut where it is long."""
     if value is _Absent.NOTHING:
@@ -147,7 +156,7 @@ def _faults(details: ErrorDetails, value: JsonValue, records: _Records) -> Itera
         return
     cause = details.get("ctx", {}).get("error")
     if isinstance(cause, PruningConfigError):
-        place = (*path, *_parts(cause.field))
+        place = (*path, *path_of(cause.field))
         rule, _, evidence = str(cause).partition(". Received: ")
         given = _at(place, value)
         shown = f"Received: {evidence}" if given is _Absent.NOTHING else received(given)
@@ -158,11 +167,6 @@ def _faults(details: ErrorDetails, value: JsonValue, records: _Records) -> Itera
         yield FieldError(pointer(path), f"{cause}. {received(given)}")
         return
     yield FieldError(pointer(path), f"{_name(path)} {_rule(details)}. {received(given)}")
-
-
-def _parts(field: str) -> _Path:
-    """Split the place that the library names, for example ``layers/0/schedule``."""
-    return tuple(int(part) if part.isdecimal() else part for part in field.split("/"))
 
 
 def _rule(details: ErrorDetails) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from app.jobs.errors import FieldError, RefusedSpecError
-from app.jobs.faults import parsed, pointer
+from app.jobs.faults import parsed, path_of, pointer, received
 from app.jobs.strict_json import parse_json
 from pruning_core.config import (
     Allocation,
@@ -19,7 +19,7 @@ from pruning_core.config import (
 )
 from pruning_core.errors import PruningConfigError
 from pruning_core.schedule import PolynomialDecay, Schedule
-from pruning_core.tfmot import schedule_from_tfmot
+from pruning_core.tfmot import config_from_tfmot, schedule_from_tfmot
 
 #: The losses that can be named in a spec; each takes the model's output as it is.
 LossName = Literal[
@@ -32,6 +32,11 @@ LossName = Literal[
 ]
 MetricName = Literal["accuracy", "mean_squared_error", "mean_absolute_error"]
 ArtifactFormat = Literal["keras"]
+
+#: Arguments of TFMOT's ``prune_low_magnitude``, taken beside our own settings.
+_TFMOT_SETTINGS = frozenset(
+    {"block_pooling_type", "block_size", "pruning_policy", "pruning_schedule", "sparsity_m_by_n"}
+)
 
 MAX_SPEC_BYTES = 64 * 1024
 _MAX_DEPTH = 32
@@ -137,14 +142,14 @@ def parse_spec(raw: bytes | str) -> JobSpec:
         value = parse_json(raw, max_bytes=MAX_SPEC_BYTES, max_depth=_MAX_DEPTH)
     except ValueError as error:
         raise RefusedSpecError(FieldError("", str(error))) from error
-    return parsed(JobSpec, _with_own_schedules(value))
+    return parsed(JobSpec, _with_own_settings(value))
 
 
-def _with_own_schedules(value: JsonValue) -> JsonValue:
-    """Return the spec with TFMOT's schedules written as ours."""
+def _with_own_settings(value: JsonValue) -> JsonValue:
+    """Return the spec with TFMOT's settings written as ours."""
     if not isinstance(value, dict):
         return value
-    spec = _with_own_schedule(value, ())
+    spec = _with_own_config(_with_own_schedule(value, ()))
     rules = spec.get("layers")
     if isinstance(rules, list):
         spec["layers"] = [
@@ -152,6 +157,25 @@ def _with_own_schedules(value: JsonValue) -> JsonValue:
             for place, rule in enumerate(rules)
         ]
     return spec
+
+
+def _with_own_config(spec: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    theirs = {name: setting for name, setting in spec.items() if name in _TFMOT_SETTINGS}
+    if not theirs:
+        return spec
+    for ours in ("schedule", "granularity"):
+        if ours in spec:
+            rule = f"{ours} must be left out beside TFMOT's {', '.join(theirs)}"
+            raise RefusedSpecError(FieldError(f"/{ours}", f"{rule}. {received(spec[ours])}"))
+    try:
+        config = config_from_tfmot(theirs)
+    except PruningConfigError as error:
+        raise RefusedSpecError(FieldError(pointer(path_of(error.field)), str(error))) from error
+    return {
+        **{name: setting for name, setting in spec.items() if name not in theirs},
+        "schedule": dataclasses.asdict(config.schedule),
+        "granularity": dataclasses.asdict(config.granularity),
+    }
 
 
 def _with_own_schedule(
@@ -163,9 +187,6 @@ def _with_own_schedule(
     try:
         ours = schedule_from_tfmot(theirs)
     except PruningConfigError as error:
-        # What one of our schedules refuses it calls by its own name for it.
-        field = error.field.split("/")
-        inside = field if field[0] in theirs else ["config", *field]
-        fault = FieldError(pointer((*path, "schedule", *inside)), str(error))
+        fault = FieldError(pointer((*path, "schedule", *path_of(error.field))), str(error))
         raise RefusedSpecError(fault) from error
     return {**owner, "schedule": dataclasses.asdict(ours)}

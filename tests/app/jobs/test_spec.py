@@ -128,6 +128,35 @@ class TestTaken:
         assert spec.schedule == spec.layers[0].schedule == schedule
 
     @pytest.mark.parametrize(
+        ("given", "schedule", "granularity"),
+        [
+            pytest.param(
+                {"pruning_schedule": TFMOT},
+                PolynomialDecay(initial_sparsity=0.2, final_sparsity=0.8, end_step=10),
+                Unstructured(),
+                id="a schedule",
+            ),
+            pytest.param(
+                {"pruning_schedule": TFMOT, "block_size": [4, 1], "block_pooling_type": "MAX"},
+                PolynomialDecay(initial_sparsity=0.2, final_sparsity=0.8, end_step=10),
+                Block(block_size=(4, 1), pooling="max"),
+                id="blocks",
+            ),
+            pytest.param(
+                {"sparsity_m_by_n": [2, 4], "block_size": [1, 1], "pruning_policy": None},
+                Constant(),
+                NOfM(zeros=2, group=4),
+                id="two of four",
+            ),
+        ],
+    )
+    def test_settings_of_tfmot_are_taken_beside_ours(self, given, schedule, granularity):
+        spec = parse_spec(json.dumps({**given, "training": {"epochs": 3}}))
+
+        assert (spec.schedule, spec.granularity) == (schedule, granularity)
+        assert spec.training.epochs == 3
+
+    @pytest.mark.parametrize(
         ("given", "optimizer"),
         [
             ({"kind": "adam", "weight_decay": 0.01}, Adam(weight_decay=0.01)),
@@ -500,6 +529,59 @@ class TestRefused:
     def test_the_fault_is_named_where_it_stands(self, spec, pointer, message):
         assert faults(spec) == {pointer: message}
 
+    @pytest.mark.parametrize(
+        ("spec", "pointer", "message"),
+        [
+            pytest.param(
+                {"pruning_schedule": TFMOT | {"config": TFMOT["config"] | {"final_sparsity": 80}}},
+                "/pruning_schedule/config/final_sparsity",
+                "final_sparsity must be a fraction in [0, 1). Received: 80",
+                id="percent",
+            ),
+            pytest.param(
+                {"block_size": [4]},
+                "/block_size",
+                "block_size must be two integers. Received: [4]",
+                id="block of one side",
+            ),
+            pytest.param(
+                {"block_size": [0, 4]},
+                "/block_size",
+                "block_size must be at least 1 by 1. Received: [0, 4]",
+                id="block of nothing",
+            ),
+            pytest.param(
+                {"block_pooling_type": "SUM"},
+                "/block_pooling_type",
+                "block_pooling_type must be AVG or MAX. Received: 'SUM'",
+                id="pooling",
+            ),
+            pytest.param(
+                {"pruning_schedule": TFMOT, "sparsity_m_by_n": [2, 4]},
+                "/pruning_schedule/config/final_sparsity",
+                "final_sparsity must be zeros / group (0.5) under n_of_m, or be left out. "
+                "Received: 0.8",
+                id="a schedule that does not lead to the pattern",
+            ),
+            pytest.param(
+                {"sparsity_m_by_n": [2, 4], "schedule": {"kind": "one_shot"}},
+                "/schedule",
+                "schedule must be left out beside TFMOT's sparsity_m_by_n. "
+                'Received: {"kind": "one_shot"}',
+                id="both schedules",
+            ),
+            pytest.param(
+                {"pruning_schedule": TFMOT, "granularity": {"kind": "channel"}},
+                "/granularity",
+                "granularity must be left out beside TFMOT's pruning_schedule. "
+                'Received: {"kind": "channel"}',
+                id="both granularities",
+            ),
+        ],
+    )
+    def test_a_fault_in_settings_of_tfmot_is_named_where_it_stands(self, spec, pointer, message):
+        assert faults(spec) == {pointer: message}
+
     def test_a_fault_in_a_schedule_of_tfmot_points_into_its_config(self):
         config = TFMOT["config"] | {"final_sparsity": 80}
         schedule = TFMOT | {"config": config}
@@ -560,7 +642,11 @@ json_values = st.recursive(
 
 
 @settings(deadline=None)
-@given(st.dictionaries(st.sampled_from([*JobSpec.model_fields, "x"]), json_values))
+@given(
+    st.dictionaries(
+        st.sampled_from([*JobSpec.model_fields, "block_size", "pruning_schedule", "x"]), json_values
+    )
+)
 def test_anything_is_either_a_spec_or_refused_with_faults(value):
     try:
         spec = parse_spec(json.dumps(value))
