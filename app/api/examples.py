@@ -21,6 +21,33 @@ SPECS: dict[str, dict[str, Any]] = {
             {"match": "conv*", "schedule": {"kind": "constant", "target_sparsity": 0.5}},
         ],
     },
+    "The weakest weights, wherever they are": {
+        "schedule": {"kind": "polynomial_decay", "final_sparsity": 0.9},
+        "allocation": {"kind": "global", "floor": 0.1},
+    },
+    "Two of every four input channels": {"granularity": {"kind": "n_of_m", "zeros": 2, "group": 4}},
+    "Blocks of four rows, whole filters of convolutions": {
+        "schedule": {"kind": "polynomial_decay", "final_sparsity": 0.75},
+        "granularity": {"kind": "block", "block_size": [4, 1], "pooling": "mean"},
+        "allocation": {"kind": "erdos_renyi_kernel"},
+        "layers": [
+            {"type": "Conv2D", "granularity": {"kind": "channel"}},
+            {"type": "DepthwiseConv2D", "skip": False},
+        ],
+    },
+    "As TFMOT has it": {
+        "pruning_schedule": {
+            "class_name": "PolynomialDecay",
+            "config": {
+                "initial_sparsity": 0.5,
+                "final_sparsity": 0.8,
+                "begin_step": 0,
+                "end_step": 12,
+            },
+        },
+        "block_size": [4, 1],
+        "block_pooling_type": "MAX",
+    },
     "As it will be written out": {
         "schedule": {
             "kind": "polynomial_decay",
