@@ -118,23 +118,20 @@ def forecast(allocation: Allocation, kernels: Sequence[Kernel], level: Level) ->
     ((None, None), 208, True)
     """
     units = planned_units(allocation, kernels, level)
-    weights = [
-        None if count is None else _weights_in(kernel, count)
-        for kernel, count in zip(kernels, units, strict=True)
-    ]
-    ranked = [kernel for kernel, count in zip(kernels, units, strict=True) if count is None]
-    guessed = sum(
+    counted = list(zip(kernels, units, strict=True))
+    ranked = [kernel for kernel, count in counted if count is None]
+    known = [None if count is None else _weights_in(kernel, count) for kernel, count in counted]
+    ragged = [
         round(Fraction(kernel.size * count, kernel.units))
-        for kernel, count, known in zip(kernels, units, weights, strict=True)
-        if count is not None and known is None
-    )
+        for (kernel, count), weights in zip(counted, known, strict=True)
+        if count is not None and weights is None
+    ]
+    total = sum(weights for weights in known if weights is not None) + sum(ragged)
     return Forecast(
         units=tuple(units),
-        weights=tuple(weights),
-        total=sum(known or 0 for known in weights)
-        + guessed
-        + _ranked_total(allocation, ranked, level),
-        is_exact=not guessed and all(kernel.unit_size == 1 for kernel in ranked),
+        weights=tuple(known),
+        total=total + _ranked_total(allocation, ranked, level),
+        is_exact=not ragged and all(kernel.unit_size == 1 for kernel in ranked),
     )
 
 

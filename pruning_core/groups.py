@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import keras
@@ -44,7 +45,13 @@ class Scheduled:
 
     def count_pruned(self, step: int) -> int:
         """How many weights are pruned after ``step``; see ``allocation.Forecast.total``."""
-        return forecast(self.allocation, self.kernels, self.level_at(step)).total
+        return _total(self.allocation, self.kernels, self.level_at(step))
+
+
+# It is asked after every step, and changes with an update only.
+@functools.lru_cache
+def _total(allocation: Allocation, kernels: tuple[Kernel, ...], level: Level) -> int:
+    return forecast(allocation, kernels, level).total
 
 
 def by_schedule(model: keras.Model, config: PruningConfig) -> tuple[Scheduled, ...]:
