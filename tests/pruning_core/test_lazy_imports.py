@@ -7,7 +7,7 @@ import pruning_core
 
 
 @pytest.mark.parametrize(
-    "module", ["", ".schedule", ".config", ".catalogue", ".errors", ".mask", ".tfmot"]
+    "module", ["", ".schedule", ".catalogue", ".errors", ".tfmot", ".decision", ".allocation"]
 )
 def test_settings_and_arithmetic_load_no_keras(module):
     code = (
