@@ -31,8 +31,9 @@ from app.jobs.errors import BackendUnavailableError, FieldError, TooLargeError
 #: Room for boundaries, part headers and the text parts of a form.
 FORM_OVERHEAD_BYTES = 2**20
 
-#: What is parsed and written in one go; a thread is entered once for each.
-_BLOCK_BYTES = 2**20
+#: What is parsed and written in one go, at least; a thread is entered once for each. Many uploads
+#: arrive at once, and each holds as much.
+_BLOCK_BYTES = 2**17
 _LONGEST_FILENAME = 200
 
 
@@ -145,13 +146,16 @@ def _refuse_length(request: Request, max_bytes: int) -> None:
 
 
 async def _blocks(request: Request) -> AsyncIterator[bytes]:
-    block = bytearray()
+    chunks: list[bytes] = []
+    size = 0
     async for chunk in request.stream():
-        block += chunk
-        if len(block) >= _BLOCK_BYTES:
-            yield bytes(block)
-            block.clear()
-    yield bytes(block)
+        chunks.append(chunk)
+        size += len(chunk)
+        if size >= _BLOCK_BYTES:
+            yield b"".join(chunks)
+            chunks.clear()
+            size = 0
+    yield b"".join(chunks)
 
 
 class _Part(Protocol):
