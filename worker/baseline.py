@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -33,7 +34,6 @@ class Baseline:
     objective: Objective
     metrics: Metrics
     evaluated_on: EvaluatedOn
-    labels: Array | None  #: What it answered, where the samples have no labels of their own.
 
 
 def choose(training: Training, compiled: Compiled, dataset: Dataset, *, output: Output) -> Choice:
@@ -53,17 +53,25 @@ def choose(training: Training, compiled: Compiled, dataset: Dataset, *, output: 
     return choice
 
 
-def with_labels_to_measure_by(
-    dataset: Dataset, model: keras.Model, feeder: Feeder, objective: Objective
+def with_answers_for_labels(
+    dataset: Dataset, model: keras.Model, feeder: Feeder, objective: Objective, *, folder: Path
 ) -> Dataset:
-    """Return the dataset with labels for what is held out: its own, or what ``model`` answers."""
-    if dataset.train.labels is not None:
-        return dataset
-    validation, test = (
-        None if samples is None else labelled_by(model, feeder, samples, objective.loss)
-        for samples in (dataset.validation, dataset.test)
-    )
-    return dataclasses.replace(dataset, validation=validation, test=test)
+    """Return the dataset with what ``model`` answers now as the labels of every part.
+
+    Args:
+        dataset: Without labels.
+        model: Before it is pruned.
+        feeder: Of that model.
+        objective: What the answers will be compared by.
+        folder: Where they are kept.
+    """
+    parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    labelled = {
+        name: labelled_by(model, feeder, samples, objective.loss, path=folder / f"{name}.npy")
+        for name, samples in parts.items()
+        if samples is not None
+    }
+    return dataclasses.replace(dataset, **labelled)
 
 
 def measure(
@@ -74,7 +82,7 @@ def measure(
     Args:
         model: Compiled for ``objective``.
         feeder: Of that model.
-        dataset: What is held out has labels, see ``with_labels_to_measure_by``.
+        dataset: With labels, its own or made of answers.
         objective: What it is measured by.
     """
     held_out = dataset.held_out
@@ -84,7 +92,6 @@ def measure(
         objective,
         evaluate(model, feeder.in_order(held_out)),
         EvaluatedOn(split=dataset.held_out_split, samples=len(held_out)),
-        labels=None if dataset.train.labels is not None else held_out.labels,
     )
 
 

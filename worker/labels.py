@@ -58,23 +58,18 @@ def are_distributions(labels: Array) -> bool:
 
 
 def labels_from(answers: Array, loss: JsonValue) -> Array:
-    """Return a model's answers in the form of labels that ``loss`` compares answers with.
+    """Return a model's answers as labels that ``loss`` compares answers with: no logits.
 
-    Class numbers for the sparse categorical crossentropy, zeros and ones for the binary one, the
-    answers themselves for any other loss.
-
-    >>> labels_from(np.array([[0.1, 0.7, 0.2]]), SPARSE)
-    array([1])
-    >>> labels_from(np.array([0.4, 0.7]), BINARY)
-    array([0, 1], dtype=uint8)
+    >>> labels_from(np.array([[0.0, 0.0]]), {"class_name": "CategoricalCrossentropy",
+    ...                                      "config": {"from_logits": True}})
+    array([[0.5, 0.5]])
     """
-    match name_of(loss):
-        case "sparse_categorical_crossentropy":
-            return answers.argmax(axis=-1)
-        case "binary_crossentropy":
-            return (answers > (0.0 if takes_logits(loss) else 0.5)).astype(np.uint8)
-        case _:
-            return answers
+    if not takes_logits(loss):
+        return answers
+    if name_of(loss) == BINARY:
+        return 1.0 / (1.0 + np.exp(-answers))
+    shares = np.exp(answers - answers.max(axis=-1, keepdims=True))
+    return shares / shares.sum(axis=-1, keepdims=True)
 
 
 def require_labels_that_fit(loss: JsonValue, labels: Array, *, output: Output, array: str) -> None:

@@ -12,6 +12,7 @@ import keras
 from pydantic import JsonValue
 
 from app.jobs.result import Metrics
+from worker.agreement import Agreement
 from worker.errors import RefusedError
 from worker.feeding import Batches
 from worker.labels import Output
@@ -83,8 +84,14 @@ def loss_from(entry: JsonValue) -> Any:
 
 
 def metric_from(entry: JsonValue) -> Any:
-    """Return the metric that Keras wrote as ``entry``."""
-    return keras.metrics.deserialize(entry) if isinstance(entry, dict) else entry
+    """Return the metric that Keras wrote as ``entry``, or one of ours."""
+    match entry:
+        case {"class_name": "Agreement", "config": {"threshold": float() | None as threshold}}:
+            return Agreement(threshold)
+        case dict():
+            return keras.metrics.deserialize(entry)
+        case _:
+            return entry
 
 
 def compile_to(

@@ -22,9 +22,6 @@ _CLASS_NAMES = {
 }
 _ACCURACY = ("accuracy", "acc")
 
-#: Share of the answers that are the unpruned model's, among the metrics.
-AGREEMENT = "agreement"
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -65,12 +62,11 @@ def choose_objective(
 
 
 def choose_comparison(training: Training, compiled: Compiled, *, output: Output) -> Choice:
-    """Choose what the answers to samples without labels are measured by.
+    """Choose what answers to samples without labels are held against the unpruned model's by.
 
-    They are held against those of the unpruned model (``labels.labels_from``). The answers of a
-    classifier are the classes that it chose: the loss is the crossentropy with them, and
-    ``agreement`` the share that is chosen again. Other answers are quantities: the loss is the
-    spec's, failing that the mean squared error.
+    A classifier's answers are probabilities: the loss is the crossentropy with those of the
+    unpruned model, and ``agreement`` the share of its choices that are made again. Other answers
+    are quantities: the loss is the spec's, failing that the mean squared error.
 
     Args:
         training: Its loss, and failing that the one in the file, say whether outputs without an
@@ -81,15 +77,14 @@ def choose_comparison(training: Training, compiled: Compiled, *, output: Output)
     named = training.loss or compiled.loss
     of_classes = None if named is None else name_of(named)
     if output.activation == "softmax" or of_classes in {SPARSE, CATEGORICAL}:
-        loss, metric = SPARSE, _metric("SparseCategoricalAccuracy", name=AGREEMENT)
+        loss, threshold = CATEGORICAL, None
     elif output.is_probability or of_classes == BINARY:
-        threshold = 0.5 if output.is_probability else 0.0
-        loss, metric = BINARY, _metric("BinaryAccuracy", name=AGREEMENT, threshold=threshold)
+        loss, threshold = BINARY, 0.5 if output.is_probability else 0.0
     else:
         return Choice(Objective(loss=training.loss or SQUARED, metrics=()))
-    return Choice(
-        Objective(loss=loss if output.is_probability else _of_logits(loss), metrics=(metric,))
-    )
+    agreement: JsonValue = {"class_name": "Agreement", "config": {"threshold": threshold}}
+    loss = loss if output.is_probability else _of_logits(loss)
+    return Choice(Objective(loss=loss, metrics=(agreement,)))
 
 
 def _metrics(
@@ -171,7 +166,7 @@ def _accuracy(loss: JsonValue, output: Output, *, threshold: float) -> JsonValue
             return "accuracy"
 
 
-def _metric(class_name: str, **config: float | str) -> JsonValue:
+def _metric(class_name: str, **config: float) -> JsonValue:
     return {
         "module": "keras.metrics",
         "class_name": class_name,

@@ -24,7 +24,7 @@ from pruning_core.groups import by_schedule
 from pruning_core.reporting import count_zeros
 from pruning_core.selection import select
 from pruning_core.training import Pruning
-from worker.baseline import Baseline, choose, doubts, measure, with_labels_to_measure_by
+from worker.baseline import Baseline, choose, doubts, measure, with_answers_for_labels
 from worker.compiled import read_compiled
 from worker.data import Array, Dataset, read_dataset
 from worker.errors import RefusedError
@@ -77,7 +77,8 @@ def _prune_at_once(
     pruning = Pruning(model, order.spec.pruning_config(), total_steps=0, copy=False)
     pruning.finish()
     report(StageBegun(stage=Stage.EXPORTING))
-    return _export(order, pruning, feeder, inputs=made_up_inputs(feeder, model), baseline=None)
+    stripped = _export(order, pruning, feeder, inputs=made_up_inputs(feeder, model))
+    return _outcome(stripped, pruning, baseline=None)
 
 
 def _fine_tune(
@@ -95,7 +96,11 @@ def _fine_tune(
         report(Noticed(notice=notice))
 
     report(StageBegun(stage=Stage.BASELINE))
-    dataset = with_labels_to_measure_by(dataset, model, feeder, choice.objective)
+    has_labels = dataset.train.labels is not None
+    if not has_labels:
+        dataset = with_answers_for_labels(
+            dataset, model, feeder, choice.objective, folder=order.folder
+        )
     compile_to(choice.objective, model, optimizer=_optimizer(training))
     baseline = measure(model, feeder, dataset, choice.objective)
     if baseline is not None:
@@ -109,7 +114,9 @@ def _fine_tune(
     report(StageBegun(stage=Stage.EXPORTING))
     known = dataset.train if dataset.held_out is None else dataset.held_out
     inputs = reference_inputs(feeder, known)
-    return _export(order, pruning, feeder, inputs=inputs, baseline=baseline)
+    labels = None if has_labels else known.labels
+    stripped = _export(order, pruning, feeder, inputs=inputs, labels=labels)
+    return _outcome(stripped, pruning, baseline)
 
 
 def _optimizer(training: Training) -> keras.optimizers.Optimizer:
@@ -159,16 +166,16 @@ def _export(
     feeder: Feeder,
     *,
     inputs: list[Array],
-    baseline: Baseline | None,
-) -> Pruned:
+    labels: Array | None = None,
+) -> keras.Model:
+    """Write the file and what it has to be held against; return the model in it."""
     stripped = pruning.strip()
     pruning_core.save(stripped, order.artifact)
-    write_reference(
-        order.reference,
-        inputs,
-        answers(stripped, feeder, inputs),
-        labels=baseline and baseline.labels,
-    )
+    write_reference(order.reference, inputs, answers(stripped, feeder, inputs), labels=labels)
+    return stripped
+
+
+def _outcome(stripped: keras.Model, pruning: Pruning, baseline: Baseline | None) -> Pruned:
     planned, least_zeros = _planned(stripped, pruning)
     return Pruned(
         tensors=_tensors(stripped, pruning.config, planned),

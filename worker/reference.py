@@ -65,13 +65,23 @@ def answers(model: keras.Model, feeder: Feeder, inputs: list[Array]) -> list[Arr
     return [np.asarray(array) for array in keras.tree.flatten(predicted)]
 
 
-def labelled_by(model: keras.Model, feeder: Feeder, samples: Samples, loss: JsonValue) -> Samples:
-    """Return the samples with what ``model`` answers now as their labels."""
-    labels = [
-        labels_from(np.asarray(model.predict_on_batch(inputs)), loss)
-        for (inputs, *_) in feeder.in_order(samples)
-    ]
-    return Samples(samples.inputs, np.concatenate(labels))
+def labelled_by(
+    model: keras.Model, feeder: Feeder, samples: Samples, loss: JsonValue, *, path: Path
+) -> Samples:
+    """Return the samples with what ``model`` answers now as their labels.
+
+    They are kept in a file at ``path``, so that memory does not grow with them.
+    """
+    labels: Array | None = None
+    start = 0
+    for inputs, *_ in feeder.in_order(samples):
+        answered = labels_from(np.asarray(model.predict_on_batch(inputs)), loss)
+        if labels is None:
+            shape = (len(samples), *answered.shape[1:])
+            labels = np.lib.format.open_memmap(path, mode="w+", dtype=answered.dtype, shape=shape)
+        labels[start : start + len(answered)] = answered
+        start += len(answered)
+    return Samples(samples.inputs, labels)
 
 
 def write_reference(
@@ -83,7 +93,8 @@ def write_reference(
         path: Where to.
         inputs: As the model takes them.
         outputs: What the pruned model answers to them.
-        labels: Of the held-out samples, where the dataset has none.
+        labels: What the unpruned model answered to all held-out samples, where the dataset has
+            no labels.
     """
     arrays = {f"input_{index}": array for index, array in enumerate(inputs)}
     arrays |= {f"output_{index}": array for index, array in enumerate(outputs)}
@@ -102,6 +113,6 @@ def read_reference(path: Path) -> tuple[list[Array], list[Array]]:
 
 
 def read_labels(path: Path) -> Array:
-    """Return the labels that were kept."""
+    """Return the labels that were kept, see ``write_reference``."""
     with np.load(path, allow_pickle=False) as arrays:
         return arrays["labels"]

@@ -25,6 +25,7 @@ from pruning_core.schedule import PolynomialDecay, Schedule
 
 _DEFAULT_VALIDATION_SPLIT = 0.1
 _FEWEST_UPDATES = 3
+_FEWEST_TO_MEASURE_ON = 50
 _NAMES_SHOWN = 5
 _SCALES_ITS_INPUT = frozenset({"Rescaling", "Normalization", "Embedding", "CategoryEncoding"})
 _SPARSE_LOSS = "sparse_categorical_crossentropy"
@@ -248,6 +249,12 @@ def _faults_of_data(
             f"fine-tuning. Received: {', '.join(model.outputs)}",
         )
         return
+    if spec.training.metrics is not None and not dataset.has_labels:
+        yield FieldError(
+            "/training/metrics",
+            "metrics must be left out where the data have no labels. "
+            f"Received: {', '.join(spec.training.metrics)}",
+        )
     yield from _faults_of_inputs(model, dataset)
     yield from _faults_of_labels(spec.training.loss or model.compiled_loss, model, dataset)
 
@@ -300,8 +307,6 @@ def _faults_of_labels(
     units = model.output_units
     lowest, highest = dataset.lowest_label, dataset.highest_label
     if lowest is None or highest is None:
-        given = ", ".join(array.name for array in dataset.arrays)
-        yield FieldError(_DATA, f"the samples must have labels, y_train. Received: {given}")
         return
     if loss == _BINARY_LOSS and not 0 <= lowest <= highest <= 1:
         yield FieldError(
@@ -331,6 +336,12 @@ def _warnings(
             "measured accuracy; above about 50 % that usually costs much of it.",
         )
         return
+    if not dataset.has_labels:
+        yield Notice(
+            code="no_labels",
+            message="The data have no labels, so the model is tuned to answer as it did before "
+            "it was pruned. The figures say how far it does, and not how often it is right.",
+        )
     yield from _warnings_of_schedule(resolved.schedule)
     yield from _warnings_of_samples(asked, dataset, used)
     if dataset.ignored:
@@ -367,11 +378,19 @@ def _warnings_of_samples(asked: JobSpec, dataset: DatasetSummary, used: int) -> 
             message=f"The {used} training samples make one batch of fewer than "
             f"{asked.training.batch_size}: an epoch is one step.",
         )
-    if _held_out(dataset, used) is None:
+    held_out = _held_out(dataset, used)
+    if held_out is None:
+        wanted = "x_test and y_test" if dataset.has_labels else "x_test"
         yield Notice(
             code="no_held_out_data",
-            message="No samples are held out, so no accuracy can be measured: give x_test and "
-            "y_test, or set training.validation_split.",
+            message="No samples are held out, so nothing can be measured on the result: give "
+            f"{wanted}, or set training.validation_split.",
+        )
+    elif held_out.samples < _FEWEST_TO_MEASURE_ON:
+        yield Notice(
+            code="few_held_out_samples",
+            message=f"The figures are measured on {held_out.samples} samples, each of which is "
+            f"{1 / held_out.samples:.0%} of them: small differences mean nothing.",
         )
     if asked.training.validation_split and dataset.validation_samples:
         yield Notice(

@@ -84,6 +84,19 @@ def test_accuracies_come_from_the_test_part_where_there_is_one(file):
     assert len(dataset.validation) == 5
 
 
+def test_samples_without_labels_are_divided_alike(file):
+    _stored(file, **{"x_train/left": _X, "x_train/right": _X, "x_val/left": _X, "x_val/right": _X})
+
+    dataset = read_dataset(file, inputs=["left", "right"], validation_split=0.25)
+
+    assert (len(dataset.train), len(dataset.held_out)) == (10, 10)
+    assert (dataset.train.labels, dataset.held_out.labels) == (None, None)
+
+    _stored(file, x=_X)
+    held_out = read_dataset(file, inputs=["x"], validation_split=0.25).held_out
+    np.testing.assert_array_equal(held_out.inputs[0], _X[7:])
+
+
 def test_several_inputs_come_in_the_order_of_the_model(file):
     _stored(file, **{"x_train/left": _X, "x_train/right": _X + 1, "y_train": _Y})
 

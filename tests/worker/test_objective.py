@@ -8,8 +8,8 @@ import pytest
 from app.jobs.spec import Training
 from worker.compiled import Compiled, read_compiled
 from worker.errors import RefusedError
-from worker.labels import Output, require_labels_that_fit
-from worker.objective import choose_objective, infer_loss
+from worker.labels import Output, labels_from, require_labels_that_fit
+from worker.objective import choose_comparison, choose_objective, infer_loss
 
 _CLASSES = np.array([0, 2, 1], np.uint8)
 _ONE_HOT = np.eye(3, dtype=np.float32)
@@ -235,3 +235,58 @@ def test_a_file_that_was_not_compiled_says_nothing(tmp_path):
     h5py.File(path, "w").close()
 
     assert read_compiled(path) == Compiled()
+
+
+@pytest.mark.parametrize(
+    ("activation", "compiled", "loss", "threshold"),
+    [
+        ("softmax", None, "categorical_crossentropy", None),
+        ("softmax", "mean_squared_error", "categorical_crossentropy", None),
+        ("sigmoid", None, "binary_crossentropy", 0.5),
+        ("sigmoid", "categorical_crossentropy", "categorical_crossentropy", None),
+        ("linear", "categorical_crossentropy", "CategoricalCrossentropy of logits", None),
+        ("linear", "binary_crossentropy", "BinaryCrossentropy of logits", 0.0),
+    ],
+)
+def test_without_labels_a_classifier_is_held_to_its_own_probabilities(
+    activation, compiled, loss, threshold
+):
+    output = Output((3,), activation)
+
+    choice = choose_comparison(Training(), Compiled(loss=compiled), output=output)
+
+    assert _written(choice.objective.loss) == loss
+    [metric] = choice.objective.metrics
+    assert metric == {"class_name": "Agreement", "config": {"threshold": threshold}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "compiled", "loss"),
+    [
+        (None, None, "mean_squared_error"),
+        (None, "poisson", "mean_squared_error"),
+        ("huber", None, "huber"),
+    ],
+)
+def test_without_labels_quantities_are_held_to_what_they_were(asked, compiled, loss):
+    choice = choose_comparison(
+        Training(loss=asked), Compiled(loss=compiled), output=Output((3,), "linear")
+    )
+
+    assert (choice.objective.loss, choice.objective.metrics) == (loss, ())
+
+
+_LOGITS = {"config": {"from_logits": True}}
+
+
+@pytest.mark.parametrize(
+    ("loss", "answers", "labels"),
+    [
+        ("categorical_crossentropy", [[0.25, 0.75]], [[0.25, 0.75]]),
+        ("mean_squared_error", [[-3.0, 8.0]], [[-3.0, 8.0]]),
+        ({"class_name": "BinaryCrossentropy", **_LOGITS}, [[0.0]], [[0.5]]),
+        ({"class_name": "CategoricalCrossentropy", **_LOGITS}, [[1e4, 1e4]], [[0.5, 0.5]]),
+    ],
+)
+def test_answers_become_labels_that_the_loss_takes(loss, answers, labels):
+    np.testing.assert_allclose(labels_from(np.array(answers), loss), labels)

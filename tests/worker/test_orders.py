@@ -184,6 +184,55 @@ def test_what_was_planned_from_the_file_alone_comes_out(orders, granularity, all
         assert verified.sparsity == planned.sparsity
 
 
+@pytest.mark.parametrize(
+    ("activation", "units", "metrics"),
+    [
+        ("softmax", 3, {"loss", "agreement"}),
+        ("sigmoid", 1, {"loss", "agreement"}),
+        ("linear", 2, {"loss"}),
+    ],
+)
+def test_without_labels_the_pruned_model_is_held_to_the_unpruned_one(
+    orders, classes, activation, units, metrics
+):
+    x, _ = classes
+    model = _perceptron(activation, units=units)
+    before = model.predict(x, verbose=0)
+
+    pruned = orders.prune(orders.save(model), orders.arrays(x_train=x, x_test=x))
+    measured = orders.verify().artifact.metrics
+
+    assert set(pruned.baseline) == set(measured) == metrics
+    assert pruned.evaluated_on.samples == 40
+    assert orders.planned.warnings[0].code == "no_labels"
+    if activation == "softmax":
+        after = keras.saving.load_model(orders.order.artifact).predict(x, verbose=0)
+        alike = after.argmax(axis=1) == before.argmax(axis=1)
+        assert pruned.baseline["agreement"] == 1.0
+        assert measured["agreement"] == pytest.approx(alike.mean())
+        assert measured["loss"] >= pruned.baseline["loss"]
+
+
+def test_without_labels_tuning_brings_the_answers_back(orders, classes):
+    x, y = classes
+    model = _perceptron()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(x, y, epochs=20, batch_size=8, verbose=0)
+    optimizer = {"kind": "adam", "learning_rate": 0.01}
+
+    pruned = orders.prune(
+        orders.save(model),
+        orders.arrays(x_train=x, x_test=x),
+        schedule={"kind": "one_shot", "target_sparsity": 0.5},
+        training={"epochs": 30, "batch_size": 40, "optimizer": optimizer},
+    )
+
+    told = [report for report in orders.reports if isinstance(report, Advanced)]
+    rows = [row for report in told for chunk in report.history for row in chunk.rows()]
+    lost = [row["loss"] - pruned.baseline["loss"] for row in rows if "step" in row]
+    assert lost[-1] < lost[0] / 2
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_file_of_keras_2_comes_out_as_one_of_keras_3(orders):
     uploaded = _DATA / "keras2_cnn.h5"

@@ -492,6 +492,17 @@ def test_labels_that_may_be_meant_are_taken(loss, units, labels, whole):
     assert plan(_spec(), model, data).train_samples == 1000
 
 
+def test_metrics_need_labels():
+    spec = _spec(training={"metrics": ["accuracy"], "loss": "categorical_crossentropy"})
+
+    faults = _faults(spec, _model(), _data(lowest_label=None, highest_label=None))
+
+    assert faults == {
+        "/training/metrics": "metrics must be left out where the data have no labels. "
+        "Received: accuracy"
+    }
+
+
 def test_the_loss_of_the_spec_comes_first():
     spec = _spec(training={"loss": "mean_squared_error"})
 
@@ -511,6 +522,12 @@ def test_the_loss_of_the_spec_comes_first():
             {"schedule": {"kind": "one_shot"}, "training": {"validation_split": 0.0}},
             {"test_samples": 0},
             ["no_held_out_data"],
+        ),
+        ({"schedule": {"kind": "one_shot"}}, {"test_samples": 49}, ["few_held_out_samples"]),
+        (
+            {"schedule": {"kind": "one_shot"}},
+            {"lowest_label": None, "highest_label": None},
+            ["no_labels"],
         ),
         (
             {"schedule": {"kind": "one_shot"}, "training": {"validation_split": 0.5}},
