@@ -55,6 +55,9 @@ def test_frozen_layers_stay_frozen():
     assert not plain_copy(model).trainable_variables
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="IntegerLookup computes with TensorFlow"
+)
 def test_state_that_is_no_weight_comes_along():
     lookup = layers.IntegerLookup(output_mode="multi_hot")
     lookup.adapt(np.array([7, 7, 11]))

@@ -45,7 +45,7 @@ def test_data_and_a_schedule_are_enough():
     assert pruned.report.sparsity == (round(48 * 0.8) + round(24 * 0.8)) / 72
     assert pruned.model.evaluate(X, Y, verbose=0, return_dict=True).keys() == {"loss", "accuracy"}
     assert len(pruned.history["loss"]) == 3
-    assert type(pruned.model.optimizer) is keras.optimizers.Adam
+    assert isinstance(pruned.model.optimizer, keras.optimizers.Adam)
 
 
 @pytest.mark.parametrize(
