@@ -27,6 +27,7 @@ from pruning_core.errors import (
     PruningError,
     UnsupportedModelError,
 )
+from pruning_core.recipe import Distillation
 from pruning_core.schedule import Constant, Iterative, OneShot, PolynomialDecay
 from pruning_core.tfmot import config_from_tfmot, schedule_from_tfmot
 
@@ -40,6 +41,7 @@ __all__ = [
     "Block",
     "Channel",
     "Constant",
+    "Distillation",
     "ErdosRenyiKernel",
     "Global",
     "Iterative",

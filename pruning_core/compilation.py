@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -40,9 +41,20 @@ class Compilation:
         )
 
     @property
+    def expects_labels(self) -> bool:
+        """Whether there is a loss that compares with labels, or one is still missing."""
+        return not self.is_complete or self.arguments.get("loss") is not None
+
+    @property
     def gradient_accumulation_steps(self) -> int:
         """Batches that make one optimizer step."""
         return _unscaled(self.optimizer).gradient_accumulation_steps or 1
+
+    def without_metrics(self) -> Self:
+        """Return the same without metrics: for a training that has no labels."""
+        # Not None: of a model that is compiled already, `compile` would then keep its metrics.
+        arguments = dict(self.arguments) | {"metrics": [], "weighted_metrics": []}
+        return dataclasses.replace(self, arguments=arguments)
 
     def compile(self, model: keras.Model) -> None:
         """Compile ``model``, with an optimizer that has made no step."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
+from pruning_core.batch_norm import recalibrate
 from pruning_core.callback import MaskUpdates, choose_masks
 from pruning_core.compilation import Compilation
 from pruning_core.config import PruningConfig
 from pruning_core.copying import plain_copy
+from pruning_core.distillation import distil
 from pruning_core.errors import PruningConfigError
 from pruning_core.groups import by_schedule
+from pruning_core.recipe import Distillation
 from pruning_core.reporting import SparsityReport, report
 from pruning_core.selection import select_pruned
 
@@ -32,6 +36,9 @@ class Pruning:
         optimizer: Instead of the model's own; Adam where there is neither.
         loss: Instead of the model's own, in any form that ``compile`` takes.
         metrics: Instead of the model's own, in any form that ``compile`` takes.
+        distillation: How much the given model, as it is now, teaches the copy; ``None`` for not
+            at all. With weight 1 neither loss nor labels are needed, and the training measures
+            ``metrics`` only if they are given.
         copy: False prunes the given model itself, and compiles it anew: for a caller who needs
             it no more, and whose memory does not hold it twice.
 
@@ -50,6 +57,7 @@ class Pruning:
         optimizer: keras.optimizers.Optimizer | str | None = None,
         loss: Any = None,
         metrics: Any = None,
+        distillation: Distillation | None = None,
         copy: bool = True,
     ) -> None:
         """Copy and compile; nothing is pruned yet."""
@@ -57,14 +65,20 @@ class Pruning:
         self.total_steps = total_steps
         select_pruned(model, self.config)
         self._compilation = Compilation.of(model, optimizer=optimizer, loss=loss, metrics=metrics)
-        if total_steps and not self._compilation.is_complete:
+        needs_labels = distillation is None or distillation.weight < 1
+        if total_steps and needs_labels and not self._compilation.is_complete:
             message = "loss must be given where the model is not compiled. Received: None"
             raise PruningConfigError(message, field="loss")
+        teacher = model if copy or distillation is None else plain_copy(model)
         self.model = plain_copy(model) if copy else model
         self._scheduled = by_schedule(self.model, self.config)
-        self._optimizer = self._compilation.compile_pruning(
+        measures = needs_labels or metrics is not None
+        training = self._compilation if measures else self._compilation.without_metrics()
+        self._optimizer = training.compile_pruning(
             self.model, [position for group in self._scheduled for position in group.positions]
         )
+        if distillation is not None:
+            distil(self.model, teacher, distillation)
         self.callback = MaskUpdates(self._optimizer, self._scheduled)
 
     @property
@@ -88,6 +102,17 @@ class Pruning:
             NonFiniteWeightsError: weights to choose from are NaN or infinite.
         """
         choose_masks(self._optimizer, self._scheduled, self.total_steps)
+
+    def recalibrate(self, batches: Iterable[Any]) -> None:
+        """Measure what batch normalisation normalises by anew, see ``batch_norm.recalibrate``.
+
+        For a model that was pruned at once, or trained for so few steps that its moving averages
+        are still those from before; after ``finish``.
+
+        Args:
+            batches: Inputs of the model, without labels.
+        """
+        recalibrate(self.model, batches)
 
     def strip(self) -> keras.Model:
         """Return the model as it is now as plain Keras, with variables of its own.
@@ -127,11 +152,14 @@ def prune(  # noqa: PLR0913 - the arguments of fit and compile, as a user of Ker
     optimizer: keras.optimizers.Optimizer | str | None = None,
     loss: Any = None,
     metrics: Any = None,
+    distillation: Distillation | None = None,
     verbose: str | int = "auto",
 ) -> Pruned:
     """Return a pruned copy of ``model``, fine-tuned on ``x`` and ``y`` while it is pruned.
 
-    Without ``x`` it is pruned at once, to the sparsity that the schedule ends with.
+    Without ``y`` it learns from the outputs of ``model`` alone (unless that was compiled without a
+    loss on purpose), and its batch normalisation is measured anew on ``x`` in the end. Without
+    ``x`` it is pruned at once, to the sparsity that the schedule ends with.
 
     Args:
         model: Any built Keras model. It is not touched.
@@ -145,22 +173,25 @@ def prune(  # noqa: PLR0913 - the arguments of fit and compile, as a user of Ker
         optimizer: See ``Pruning``, as for ``loss`` and ``metrics``.
         loss: Needed where the model is not compiled.
         metrics: Instead of the model's own.
+        distillation: See ``Pruning``; its weight must be 1 where there is no ``y``.
         verbose: As in ``fit``.
 
     Raises:
-        PruningConfigError: see ``Pruning``.
+        PruningConfigError: see ``Pruning``; or labels are missing.
         UnsupportedModelError: see ``Pruning``.
         NonFiniteWeightsError: the training diverged.
     """
+    compilation = Compilation.of(model, optimizer=optimizer, loss=loss)
+    lacks_labels = x is not None and y is None and compilation.expects_labels
     batches = 0 if x is None else epochs * -(-_count_samples(x) // batch_size)
-    accumulated = Compilation.of(model, optimizer=optimizer).gradient_accumulation_steps
     pruning = Pruning(
         model,
         PruningConfig() if config is None else config,
-        batches // accumulated,
+        batches // compilation.gradient_accumulation_steps,
         optimizer=optimizer,
         loss=loss,
         metrics=metrics,
+        distillation=_without_labels(distillation) if lacks_labels else distillation,
     )
     history: dict[str, list[float]] = {}
     if x is not None:
@@ -174,8 +205,24 @@ def prune(  # noqa: PLR0913 - the arguments of fit and compile, as a user of Ker
             verbose=verbose,
         ).history
     pruning.finish()
+    if lacks_labels:
+        pruning.recalibrate(_batches(x, batch_size))
     stripped = pruning.strip()
     return Pruned(model=stripped, report=report(stripped, pruning.config), history=history)
+
+
+def _without_labels(distillation: Distillation | None) -> Distillation:
+    alone = Distillation(weight=1.0) if distillation is None else distillation
+    if alone.weight < 1:
+        message = f"distillation.weight must be 1 where there is no y. Received: {alone.weight}"
+        raise PruningConfigError(message, field="distillation/weight")
+    return alone
+
+
+def _batches(x: Any, batch_size: int) -> Iterator[Any]:
+    for begin in range(0, _count_samples(x), batch_size):
+        batch = slice(begin, begin + batch_size)
+        yield keras.tree.map_structure(operator.itemgetter(batch), x)
 
 
 def _count_samples(x: Any) -> int:
