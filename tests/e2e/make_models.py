@@ -21,13 +21,14 @@ def main(folder: Path) -> None:
     _save(_two_inputs(), folder / "two_inputs.keras")
     _save(_nested(), folder / "nested.keras")
     _save(_lstm(), folder / "lstm.keras")
+    _save(_attention(), folder / "attention.keras")
     keras.Sequential(
         [keras.Input((8, 8, 1)), layers.Lambda(lambda x: x), layers.Flatten(), layers.Dense(10)]
     ).save(folder / "lambda.keras")
 
 
 def _write_variants(folder: Path, digits: dict[str, np.ndarray]) -> None:
-    """Write the same digits as left and right halves, and as rows."""
+    """Write the same digits as left and right halves, as rows, and without labels."""
     halves, rows = {}, {}
     for part in ("train", "test"):
         x, y = digits[f"x_{part}"], digits[f"y_{part}"]
@@ -39,6 +40,7 @@ def _write_variants(folder: Path, digits: dict[str, np.ndarray]) -> None:
         rows |= {f"x_{part}": x[..., 0], f"y_{part}": y}
     np.savez(folder / "halves.npz", **halves)
     np.savez(folder / "rows.npz", **rows)
+    np.savez(folder / "unlabelled.npz", x_train=digits["x_train"], x_test=digits["x_test"])
 
 
 def _save(model: keras.Model, path: Path) -> None:
@@ -70,6 +72,13 @@ def _lstm() -> keras.Model:
     return keras.Sequential(
         [keras.Input((8, 8)), layers.LSTM(24), layers.Dense(10, activation="softmax")]
     )
+
+
+def _attention() -> keras.Model:
+    rows = keras.Input((8, 8))
+    x = layers.Flatten()(layers.MultiHeadAttention(2, 4, name="attention")(rows, rows))
+    x = layers.Dense(32, activation="relu", name="hidden")(x)
+    return keras.Model(rows, layers.Dense(10, activation="softmax", name="classes")(x))
 
 
 if __name__ == "__main__":
