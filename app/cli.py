@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from app import key_cli
 from app.embedded import StackError
 from app.embedded import serve as serve_all
+from app.jobs.confinement.process import Confinement
 from app.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -51,8 +52,11 @@ def _refused(words: str) -> typer.Exit:
     return typer.Exit(1)
 
 
-def _say_ready(url: str) -> None:
+def _say_ready(url: str, confinement: Confinement) -> None:
     typer.echo(f"Espalier serves at {url} (how to use it: {url}/docs). Ctrl-C stops it.")
+    typer.echo(f"Uploaded files are opened under {confinement}.")
+    if not confinement.is_complete:
+        typer.echo("That is not enough for files of people whom you do not trust.")
 
 
 def main() -> None:

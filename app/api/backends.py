@@ -17,6 +17,7 @@ from app.jobs.keys import Keys
 from app.jobs.queue import Doorbell
 from app.jobs.quotas import Quota
 from app.jobs.store import Store
+from app.jobs.workers import Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class Backends:
     """The collaborators of the process, and the operator's limits."""
 
     store: Store
+    workers: Workers
     keys: Keys
     files: ArtifactStore
     doorbell: Doorbell

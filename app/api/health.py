@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from fastapi import APIRouter
 
 from app.api.backends import Backends, BackendsDep
 from app.api.errors import NotReadyError, problem_responses
 from app.api.views import Alive, Ready
+from app.jobs.confinement.process import Confinement
 from app.jobs.errors import ArtifactNotFoundError, BackendUnavailableError
 
 router = APIRouter(tags=["operations"])
 
-_NOTES = ("runner: not confined yet, so take models only from people you trust",)
+_NO_WORKER = "No worker has been seen of late: jobs wait."
+_UNCONFINED = (
+    "Uploaded models are opened without all of the kernel's protection (see `confinement`): take "
+    "them only from people you trust."
+)
 
 
 @router.get("/livez")
@@ -31,7 +38,15 @@ def is_ready(backends: BackendsDep) -> Ready:
     checks = {name: "ok" if is_reachable else "away" for name, is_reachable in reachable.items()}
     if not all(reachable.values()):
         raise NotReadyError(checks)
-    return Ready(checks=checks, notes=_NOTES)
+    confinement = backends.workers.confinement()
+    return Ready(checks=checks, confinement=confinement, notes=tuple(_notes(confinement)))
+
+
+def _notes(confinement: Confinement | None) -> Iterator[str]:
+    if confinement is None:
+        yield _NO_WORKER
+    elif not confinement.is_complete:
+        yield _UNCONFINED
 
 
 def _has_files(backends: Backends) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.jobs.confinement.process import Confinement
 from app.jobs.events import Event
 from app.jobs.history import Columns, History
 from app.jobs.job import FileRef, Job
@@ -93,4 +94,8 @@ class Ready(_View):
 
     status: Literal["ready"] = "ready"
     checks: dict[str, str] = Field(description="What was looked at, and `ok` for each")
+    confinement: Confinement | None = Field(
+        description="What the kernel keeps the processes that open uploaded models from, on the "
+        "least protected machine; `null` while there is no worker"
+    )
     notes: tuple[str, ...] = Field(description="What the operator should know")

@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 
 from app.jobs.columns import JsonOf, UtcDateTime
+from app.jobs.confinement.process import Confinement
 from app.jobs.events import EventKind
 from app.jobs.history import Columns, Scope
 from app.jobs.job import Failure, FileRef, JobStatus, Notice, Progress, Stage
@@ -177,4 +178,14 @@ audit = Table(
     Column("key_id", _id()),
     Column("action", String(32), nullable=False),
     Column("subject", _id(), nullable=False, index=True),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    #: It is taken for gone after this.
+    Column("expires_at", UtcDateTime, nullable=False),
+    #: Of its runners.
+    Column("confinement", JsonOf(Confinement), nullable=False),
 )

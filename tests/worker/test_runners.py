@@ -122,6 +122,40 @@ def test_a_runner_knows_nothing_of_the_workers_environment(start, monkeypatch):
     assert f'"TMPDIR": "{runner.folder}"' in known
 
 
+def test_a_runner_that_removes_its_log_is_heard_all_the_same(start, caplog):
+    runner = start("import os, sys; os.remove('log'); sys.exit('last words')")
+
+    with pytest.raises(RunnerDiedError):
+        _next(runner)
+
+    assert "last words" in caplog.text
+
+
+def test_memory_is_what_cannot_be_dropped(start, tmp_path):
+    (tmp_path / "data").write_bytes(bytes(100 * 2**20))
+    runner = start(
+        f"""
+        import mmap, sys
+        file = open({str(tmp_path / "data")!r})
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        sum(mapped[::4096])
+        held = b"x" * (50 * 2**20)
+        print('{{"kind":"ready"}}', flush=True)
+        sys.stdin.read()
+        """
+    )
+    _next(runner)
+
+    assert 50 * 2**20 < runner.memory_bytes < 100 * 2**20
+
+
+def test_a_dead_runner_holds_no_memory(start):
+    runner = start("")
+    runner._process.wait()
+
+    assert runner.memory_bytes == 0
+
+
 def test_ending_a_runner_ends_what_it_started_and_removes_its_folder(start):
     runner = start(
         """

@@ -3,6 +3,7 @@
 import sys
 import textwrap
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -13,7 +14,10 @@ from worker.runners import RunnerPool
 from worker.supervisor import Bounds, Supervisor
 
 _BOUNDS = Bounds(
-    lease=timedelta(seconds=30), silence=timedelta(seconds=30), attempt=timedelta(seconds=60)
+    lease=timedelta(seconds=30),
+    silence=timedelta(seconds=30),
+    attempt=timedelta(seconds=60),
+    memory_bytes=2**30,
 )
 
 #: What a well-behaved runner says, as functions for the scripts below.
@@ -31,6 +35,7 @@ if order["kind"] == "prune":
         "sparsity": 0.8, "eta_seconds": 0.0},
         history=[{"scope": "step", "columns": {"step": [1], "loss": [0.5]}}])
     open(order["artifact"], "wb").write(b"pruned")
+    open(order["reference"], "wb").write(b"answers")
     say(kind="pruned", tensors=[], least_zeros=0, objective=None, baseline=None, evaluated_on=None)
 else:
     say(kind="stage", stage="verifying")
@@ -140,9 +145,7 @@ def test_a_job_whose_runner_dies_is_tried_again_and_then_fails_with_words(
 
 def test_a_silent_runner_is_ended_and_the_job_tried_again(house, worker):
     claim = house.claim()
-    bounds = Bounds(
-        lease=_BOUNDS.lease, silence=timedelta(seconds=0.5), attempt=timedelta(seconds=60)
-    )
+    bounds = replace(_BOUNDS, silence=timedelta(seconds=0.5))
 
     worker(_PRELUDE + "time.sleep(60)", bounds=bounds).supervise(claim)
 
@@ -151,13 +154,65 @@ def test_a_silent_runner_is_ended_and_the_job_tried_again(house, worker):
 
 def test_an_attempt_that_takes_too_long_fails(house, worker):
     claim = house.claim()
-    bounds = Bounds(
-        lease=_BOUNDS.lease, silence=timedelta(seconds=60), attempt=timedelta(seconds=0.5)
-    )
+    bounds = replace(_BOUNDS, attempt=timedelta(seconds=0.5))
 
     worker(_PRELUDE + "time.sleep(60)", bounds=bounds).supervise(claim)
 
     assert house.store.job(claim.job.id).failure.code == "timed_out"
+
+
+def test_a_runner_that_takes_more_memory_than_it_may_is_ended(house, worker):
+    claim = house.claim()
+    bounds = replace(_BOUNDS, memory_bytes=100 * 2**20)
+
+    worker(_PRELUDE + "held = b'x' * 200_000_000; time.sleep(60)", bounds=bounds).supervise(claim)
+
+    failure = house.store.job(claim.job.id).failure
+    assert failure.code == "out_of_memory"
+    assert "0.1 GiB" in failure.message
+
+
+def test_a_runner_that_never_stops_talking_is_bounded_all_the_same(house, worker):
+    claim = house.claim()
+    bounds = replace(_BOUNDS, attempt=timedelta(seconds=1))
+    chatter = 'while True: say(kind="stage", stage="baseline")'
+
+    worker(_PRELUDE + chatter, bounds=bounds).supervise(claim)
+
+    assert house.store.job(claim.job.id).failure.code == "timed_out"
+
+
+def test_files_are_handed_from_one_runner_to_the_next(house, worker, samples):
+    claim = house.claim(dataset=samples)
+    looks = """
+files = sorted(os.listdir(order["folder"]))
+assert os.path.samefile(order["folder"], "."), "a runner works in its own folder"
+if order["kind"] == "verify":
+    assert files == ["dataset.npz", "log", "model.keras", "reference.npz"], files
+"""
+
+    worker(_PRELUDE + looks + _SUCCESS).supervise(claim)
+
+    assert house.store.job(claim.job.id).status is JobStatus.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param('os.symlink("/etc/passwd", order["artifact"])', id="a link to elsewhere"),
+        pytest.param('os.mkfifo(order["artifact"])', id="a pipe that nobody writes to"),
+    ],
+)
+def test_what_is_no_file_is_not_published(house, worker, instead):
+    claim = house.claim()
+    script = _SUCCESS.replace('open(order["artifact"], "wb").write(b"pruned")', instead or "pass")
+
+    worker(_PRELUDE + script).supervise(claim)
+
+    job = house.store.job(claim.job.id)
+    assert job.status is JobStatus.QUEUED
+    assert "left no file 'model.keras'" in job.warnings[-1].message
 
 
 def _in_the_middle(house, job_id, action):

@@ -2,7 +2,8 @@
 
 It imports what it needs, waits for one question on stdin, ``{"kind": "model", "path": …}`` or
 ``{"kind": "dataset", …}``, and answers with one JSON object: a summary or a refusal. Untrusted
-bytes are parsed here, so this is the process that is confined.
+bytes are parsed here, so it is confined once it knows which file it is asked about: that file is
+all it can read besides libraries, and its own folder is all it can write to.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import resource
 import sys
 from pathlib import Path
 
+from app.jobs.confinement.process import Reach, confine, libraries
 from app.jobs.errors import RefusedFileError
 
 #: Address space; the check itself stays below 200 MiB.
@@ -30,9 +32,11 @@ def main() -> int:
     if not question:
         return 0
     asked = json.loads(question)
+    path = Path(asked["path"])
+    confine(Reach(readable=(path, *libraries()), writable=(Path.cwd(),)))
     summarise = {"model": summarise_model, "dataset": summarise_dataset}[asked["kind"]]
     try:
-        answer = {"summary": summarise(Path(asked["path"])).model_dump(mode="json")}
+        answer = {"summary": summarise(path).model_dump(mode="json")}
     except RefusedFileError as error:
         message = _printable(error.message)
         answer = {"refusal": {"code": error.code, "message": message, "hint": error.hint}}

@@ -1,6 +1,10 @@
 import shutil
+from dataclasses import asdict
+from datetime import timedelta
 
 import pytest
+
+from app.jobs.confinement.process import Confinement
 
 
 def test_a_process_that_answers_is_alive(client):
@@ -14,8 +18,28 @@ def test_a_service_that_reaches_everything_is_ready(client):
     assert answer.json()["checks"] == {"database": "ok", "files": "ok", "redis": "ok"}
 
 
-def test_the_operator_is_told_that_the_runner_is_not_confined(client):
-    assert "not confined" in " ".join(client.get("/readyz").json()["notes"])
+def test_the_operator_is_told_while_there_is_no_worker(client):
+    answer = client.get("/readyz").json()
+
+    assert answer["confinement"] is None
+    assert answer["notes"] == ["No worker has been seen of late: jobs wait."]
+
+
+@pytest.mark.parametrize(
+    ("confinement", "advice"),
+    [
+        pytest.param(Confinement(landlock=7, seccomp=True), "", id="complete"),
+        pytest.param(Confinement(landlock=0, seccomp=True), "people you trust", id="no Landlock"),
+    ],
+)
+def test_the_operator_is_told_how_runners_are_confined(client, backends, confinement, advice):
+    backends.workers.here("w1", confinement, lease=timedelta(minutes=1))
+
+    answer = client.get("/readyz").json()
+
+    assert answer["confinement"] == asdict(confinement)
+    assert advice in " ".join(answer["notes"])
+    assert bool(answer["notes"]) == bool(advice)
 
 
 def test_a_service_without_its_broker_is_not_ready(client, doorbell):
