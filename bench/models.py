@@ -25,6 +25,19 @@ def mnist_cnn() -> keras.Model:
     )
 
 
+def imdb_lstm() -> keras.Model:
+    """Return the LSTM for film reviews of 200 tokens, of 673,217 parameters, untrained."""
+    return keras.Sequential(
+        [
+            keras.Input((200,), dtype="int32"),
+            layers.Embedding(10_000, 64),
+            layers.LSTM(64),
+            layers.Dense(1, activation="sigmoid"),
+        ],
+        name="imdb_lstm",
+    )
+
+
 def small_cnn(size: int) -> keras.Model:
     """Return the small CNN of the published pruning examples, untrained and compiled.
 

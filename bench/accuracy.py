@@ -1,0 +1,298 @@
+"""What sparsity costs in accuracy: ours against TFMOT's, fine-tuned from the same dense weights.
+
+``python -m bench.accuracy --keep FOLDER`` trains the 12 MB MNIST CNN and the IMDB LSTM densely for
+two epochs, and fine-tunes each for two more at each sparsity, with three seeds: once by TFMOT, in
+its own environment (its recipe is in ``bench.peer.accuracy``), and once by each of our recipes.
+Same data, batches, steps and optimizer (Adam at 0.001, its state forgotten).
+
+=============  ====================================================================================
+recipe         is
+=============  ====================================================================================
+``ours``       the recommended one: Erdos-Renyi-kernel allocation, masks chosen anew every 20
+               steps, distillation from the unpruned model
+``default``    what ``prune`` does when it is told nothing but the sparsity
+``allocated``  ``default`` with the allocation of ``ours``
+``frequent``   ``allocated`` with its frequency
+=============  ====================================================================================
+
+A full run takes hours. What each training came to is kept in FOLDER, in a file that is named by
+all that decides it, the sources that matter among it; a second run goes on from there.
+``--models``, ``--sparsities``, ``--seeds`` and ``--recipes`` choose a part; the peer's recipe is
+called ``tfmot``. The data are ``mnist.npz`` and ``imdb.npz`` in ``--data``, which is
+``ESPALIER_BENCH_DATA`` or ``../shared/data`` when left out.
+
+The table shows means over the seeds and the largest deviation from them, in percent of the test
+samples; ``gap`` is what is lost of the dense accuracy, as a share of what TFMOT loses. The last
+line is JSON: accuracies, means over the seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import inspect
+import json
+import os
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import pruning_core as pc
+from bench import data as bench_data
+from bench import models, peer
+from bench.data import TASKS, Samples
+
+SPARSITIES = (0.8, 0.9, 0.95, 0.98, 0.99)
+SEEDS = (0, 1, 2)
+PEER = "tfmot"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How we fine-tune; what is left out is as ``prune`` has it."""
+
+    allocation: pc.ErdosRenyiKernel | None = None
+    frequency: int = 100
+    distillation: pc.Distillation | None = None
+
+    def config(self, sparsity: float) -> pc.PruningConfig:
+        """Return what to prune, and how far."""
+        schedule = pc.PolynomialDecay(final_sparsity=sparsity, frequency=self.frequency)
+        return pc.PruningConfig(schedule=schedule, allocation=self.allocation)
+
+
+RECIPES = {
+    "ours": Recipe(pc.ErdosRenyiKernel(), frequency=20, distillation=pc.Distillation()),
+    "default": Recipe(),
+    "allocated": Recipe(pc.ErdosRenyiKernel()),
+    "frequent": Recipe(pc.ErdosRenyiKernel(), frequency=20),
+}
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A model, trained."""
+
+    model: str
+    seed: int
+    weights: Path
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of a model at one sparsity, seed by seed."""
+
+    model: str
+    sparsity: float
+    accuracies: dict[str, list[float]]  #: By recipe, the dense one and the peer's among them.
+
+    def mean(self, recipe: str) -> float:
+        """Return the mean over the seeds."""
+        return statistics.fmean(self.accuracies[recipe])
+
+
+class Kept:
+    """Results of earlier runs, each in a file that is named by what decides it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep them in ``folder``."""
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, name: str, *decided_by: object) -> Path:
+        """Return where the result called ``name`` is or will be."""
+        versions = (keras.__version__, keras.backend.backend())
+        digest = hashlib.sha256(repr((name, versions, decided_by)).encode()).hexdigest()
+        return self._folder / f"{name}-{digest[:12]}.json"
+
+    def measured(self, path: Path, measure: Callable[[], float]) -> float:
+        """Return the accuracy at ``path``; measured if it is not there."""
+        if not path.is_file():
+            print(path.name, file=sys.stderr, flush=True)
+            accuracy = measure()
+            path.write_text(json.dumps({"accuracy": accuracy}))
+        return json.loads(path.read_text())["accuracy"]
+
+
+def main() -> None:
+    """Train what is not known yet, and print the table."""
+    arguments = _arguments()
+    with ExitStack() as stack:
+        bench = Bench(
+            kept=Kept(arguments.keep),
+            data=arguments.data.absolute(),
+            tfmot=functools.cache(lambda: stack.enter_context(peer.talking_to("accuracy"))),
+        )
+        rows = [
+            bench.row(model, sparsity, arguments.seeds, arguments.recipes)
+            for model in arguments.models
+            for sparsity in arguments.sparsities
+        ]
+    _report(rows)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    folder = os.environ.get("ESPALIER_BENCH_DATA", "../shared/data")
+    parser.add_argument("--data", type=Path, default=Path(folder))
+    parser.add_argument("--keep", type=Path, required=True)
+    parser.add_argument("--models", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--sparsities", nargs="+", type=float, default=SPARSITIES)
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
+    parser.add_argument("--recipes", nargs="+", choices=(*RECIPES, PEER), default=["ours", PEER])
+    return parser.parse_args()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where things are; each training is done when it is first asked for."""
+
+    kept: Kept
+    data: Path  #: Folder of the data.
+    tfmot: Callable[[], peer.Peer]  #: Started by the first call.
+
+    def row(self, model: str, sparsity: float, seeds: Sequence[int], recipes: Sequence[str]) -> Row:
+        """Return what becomes of ``model`` at ``sparsity``."""
+        networks = [self._dense(model, seed) for seed in seeds]
+        accuracies = {
+            recipe: [self._pruned(dense, recipe, sparsity) for dense in networks]
+            for recipe in recipes
+        }
+        return Row(model, sparsity, {"dense": [dense.accuracy for dense in networks], **accuracies})
+
+    def _dense(self, name: str, seed: int) -> Dense:
+        sources = [
+            inspect.getsource(part) for part in (bench_data, getattr(models, name), _train_densely)
+        ]
+        path = self.kept.path(f"{name}-dense-{seed}", sources)
+        weights = path.with_suffix(".npz")
+        accuracy = self.kept.measured(
+            path, lambda: _train_densely(name, _samples(name, self.data), seed, weights)
+        )
+        return Dense(name, seed, weights, accuracy)
+
+    def _pruned(self, dense: Dense, recipe: str, sparsity: float) -> float:
+        name = f"{dense.model}-{recipe}-{sparsity}-{dense.seed}"
+        started_from = hashlib.sha256(dense.weights.read_bytes()).hexdigest()
+        if recipe == PEER:
+            path = self.kept.path(name, started_from, _peer_source())
+            return self.kept.measured(path, lambda: self._by_tfmot(dense, sparsity))
+        path = self.kept.path(name, started_from, RECIPES[recipe], _own_source())
+        samples = functools.partial(_samples, dense.model, self.data)
+        return self.kept.measured(path, lambda: _prune(dense, samples(), RECIPES[recipe], sparsity))
+
+    def _by_tfmot(self, dense: Dense, sparsity: float) -> float:
+        return self.tfmot().ask(
+            {
+                "model": dense.model,
+                "data": str(self.data),
+                "weights": str(dense.weights.absolute()),
+                "sparsity": sparsity,
+                "seed": dense.seed,
+            }
+        )
+
+
+def _peer_source() -> str:
+    return Path(peer.__file__).with_name("accuracy.py").read_text()
+
+
+def _own_source() -> list[str]:
+    library = sorted(Path(pc.__file__).parent.glob("*.py"))
+    return [inspect.getsource(_prune), *(module.read_text() for module in library)]
+
+
+@functools.cache
+def _samples(name: str, folder: Path) -> Samples:
+    return TASKS[name].load(folder)
+
+
+def _train_densely(name: str, samples: Samples, seed: int, weights: Path) -> float:
+    task = TASKS[name]
+    keras.utils.set_random_seed(seed)
+    model = getattr(models, name)()
+    model.compile("adam", task.loss, metrics=["accuracy"])
+    model.fit(
+        samples.x_train,
+        samples.y_train,
+        batch_size=task.batch_size,
+        epochs=task.epochs,
+        verbose=0,
+    )
+    peer.save_arrays(weights, model.get_weights())
+    return _accuracy(model, samples)
+
+
+def _prune(dense: Dense, samples: Samples, recipe: Recipe, sparsity: float) -> float:
+    task = TASKS[dense.model]
+    keras.utils.set_random_seed(dense.seed)
+    model = getattr(models, dense.model)()
+    model.set_weights(peer.load_arrays(dense.weights))
+    model.compile("adam", task.loss, metrics=["accuracy"])
+    pruned = pc.prune(
+        model,
+        samples.x_train,
+        samples.y_train,
+        config=recipe.config(sparsity),
+        epochs=task.epochs,
+        batch_size=task.batch_size,
+        distillation=recipe.distillation,
+        verbose=0,
+    )
+    return _accuracy(pruned.model, samples)
+
+
+def _accuracy(model: keras.Model, samples: Samples) -> float:
+    scores = model.evaluate(
+        samples.x_test, samples.y_test, batch_size=1000, verbose=0, return_dict=True
+    )
+    return float(scores["accuracy"])
+
+
+def _report(rows: Sequence[Row]) -> None:
+    recipes = list(rows[0].accuracies)
+    others = [recipe for recipe in recipes if recipe not in {"dense", PEER}]
+    shares = others if PEER in recipes else []
+    print(
+        f"{'':22}"
+        + "".join(f"{recipe:>15}" for recipe in recipes)
+        + "".join(f"{'gap of ' + recipe:>17}" for recipe in shares)
+    )
+    for row in rows:
+        print(
+            f"{row.model:<16}{row.sparsity:>6}"
+            + "".join(_spread(row.accuracies[recipe]) for recipe in recipes)
+            + "".join(_share(row, recipe) for recipe in shares)
+        )
+    figures: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        means = {recipe: round(row.mean(recipe), 5) for recipe in recipes}
+        figures.setdefault(row.model, {})[str(row.sparsity)] = means
+    print(json.dumps(figures))
+
+
+def _spread(accuracies: Sequence[float]) -> str:
+    mean = statistics.fmean(accuracies)
+    deviation = max(abs(accuracy - mean) for accuracy in accuracies)
+    return f"{100 * mean:9.2f} ±{100 * deviation:4.2f}"
+
+
+def _share(row: Row, recipe: str) -> str:
+    """Return how much of what TFMOT loses is lost; a dash where it loses nothing."""
+    lost, lost_by_peer = (row.mean("dense") - row.mean(name) for name in (recipe, PEER))
+    share = f"{lost / lost_by_peer:.2f}" if lost_by_peer > 0 else "-"
+    return f"{share:>17}"
+
+
+if __name__ == "__main__":
+    main()
