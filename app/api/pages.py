@@ -1,4 +1,4 @@
-"""``/``: the web page. It is a client of the API like any other, and its files lie in ``app/web``."""
+"""``/``: the web page, a client of the API like any other; its files lie in ``app/web``."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ function updates(schedule, totalSteps) {
   const { kind, begin_step, frequency, rounds } = schedule;
   const end = kind === "one_shot" ? begin_step : schedule.end_step;
   const span = end - begin_step;
-  const count = kind === "iterative" ? Math.min(rounds, span) : Math.floor(span / (frequency ?? 1));
+  const count = kind === "iterative" ? Math.min(rounds, span) : Math.ceil(span / (frequency ?? 1));
   const stride = Math.max(1, Math.ceil(count / MOST_POINTS));
   const steps = [];
   for (let k = 0; k < count; k += stride) {
