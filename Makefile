@@ -34,6 +34,14 @@ test: .venv/dev.stamp .venv/browser.stamp  ## All tests, with a real broker, wor
 	$(RUN) coverage report --include 'pruning_core/*' --fail-under 95
 	$(RUN) coverage report --include 'app/jobs/*' --fail-under 95
 
+.PHONY: test-jax
+test-jax: .venv-jax/stamp  ## The library's tests on Keras' JAX backend, without TensorFlow.
+	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest tests/pruning_core
+
+.PHONY: test-torch
+test-torch: .venv-torch/stamp  ## The library's tests on Keras' PyTorch backend; installs 4 GB.
+	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest tests/pruning_core
+
 .PHONY: pictures
 pictures: .venv/dev.stamp .venv/browser.stamp  ## Take the pictures of the documentation anew, with a real browser.
 	@mkdir -p docs/images
@@ -56,10 +64,12 @@ lock: .venv/tools.stamp  ## Write requirements/ from pyproject.toml, keeping eve
 	$(LOCK) pyproject.toml --extra worker -c requirements/dev.txt -o requirements/worker.txt
 	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/api.txt
 	$(LOCK) requirements/peer.in --overrides requirements/peer.overrides -o requirements/peer.txt
+	$(LOCK) requirements/jax.in -c requirements/dev.txt -o requirements/jax.txt
+	$(LOCK) requirements/torch.in -c requirements/dev.txt --overrides requirements/torch.overrides -o requirements/torch.txt
 
 .PHONY: clean
 clean:  ## Remove the environment and everything that was generated.
-	rm -rf .venv .venv-peer build ./*.egg-info .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis demo-output
+	rm -rf .venv .venv-jax .venv-peer .venv-torch build ./*.egg-info .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis demo-output
 
 .venv/tools.stamp: requirements/tools.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
@@ -78,6 +88,15 @@ clean:  ## Remove the environment and everything that was generated.
 
 .venv/dev.stamp: .venv/local.stamp requirements/dev.txt
 	@$(UV) -r requirements/dev.txt
+	@touch $@
+
+# Another of Keras' backends, for the library. Not asked to resolve: torch would want what
+# requirements/torch.overrides leaves out.
+.venv-%/stamp: requirements/%.txt .venv/tools.stamp
+	@echo 'Setting up .venv-$*.'
+	@.venv/bin/uv venv --quiet --clear --python .venv/bin/python .venv-$*
+	@.venv/bin/uv pip install --quiet --python .venv-$*/bin/python --system-certs --require-hashes \
+	--no-deps -r $<
 	@touch $@
 
 # A Chromium and axe-core for the browser tests. Where they cannot be had, those tests say so.
