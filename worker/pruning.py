@@ -108,8 +108,16 @@ def _fine_tune(
             report(Noticed(notice=notice))
 
     report(StageBegun(stage=Stage.FINE_TUNING))
-    pruning = Pruning(model, order.spec.pruning_config(), order.total_steps, copy=False)
+    pruning = Pruning(
+        model,
+        order.spec.pruning_config(),
+        order.total_steps,
+        distillation=training.distillation,
+        copy=False,
+    )
     _fit(pruning, feeder, dataset, training, report)
+    if training.recalibrate:
+        pruning.recalibrate(inputs for inputs, *_ in feeder.in_order(dataset.train))
 
     report(StageBegun(stage=Stage.EXPORTING))
     known = dataset.train if dataset.held_out is None else dataset.held_out

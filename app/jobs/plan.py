@@ -16,7 +16,7 @@ from app.jobs.job import Notice
 from app.jobs.outlook import Outlook, decisions, layer_types, outlooks
 from app.jobs.result import EvaluatedOn, ParameterCounts
 from app.jobs.sizes import predict_keras_bytes
-from app.jobs.spec import JobSpec
+from app.jobs.spec import JobSpec, Training
 from app.jobs.uploads import DatasetSummary, ModelSummary, TensorSpec
 from pruning_core.config import LayerRule, PruningConfig
 from pruning_core.decision import Prune, Skip
@@ -112,7 +112,7 @@ def plan(spec: JobSpec, model: ModelSummary, dataset: DatasetSummary | None) -> 
             "schedule": resolved.schedule,
             "allocation": resolved.allocation,
             "layers": resolved.layers,
-            "training": spec.training.model_copy(update={"validation_split": split}),
+            "training": _training(spec.training, dataset, split),
         }
     )
     prunable = sum(tensor.size for tensor in ahead.tensors if isinstance(tensor.decision, Prune))
@@ -144,6 +144,13 @@ def _validation_split(spec: JobSpec, dataset: DatasetSummary | None) -> float:
     if dataset is None or dataset.validation_samples or dataset.test_samples:
         return 0.0
     return _DEFAULT_VALIDATION_SPLIT if dataset.train_samples > 1 else 0.0
+
+
+def _training(asked: Training, dataset: DatasetSummary | None, split: float) -> Training:
+    recalibrate = asked.recalibrate
+    if recalibrate is None:
+        recalibrate = dataset is not None and not dataset.has_labels
+    return asked.model_copy(update={"validation_split": split, "recalibrate": recalibrate})
 
 
 def _samples_to_train_on(split: float, dataset: DatasetSummary | None) -> int:
@@ -249,14 +256,25 @@ def _faults_of_data(
             f"fine-tuning. Received: {', '.join(model.outputs)}",
         )
         return
-    if spec.training.metrics is not None and not dataset.has_labels:
+    if not dataset.has_labels:
+        yield from _faults_of_training_without_labels(spec.training)
+    yield from _faults_of_inputs(model, dataset)
+    yield from _faults_of_labels(spec.training.loss or model.compiled_loss, model, dataset)
+
+
+def _faults_of_training_without_labels(training: Training) -> Iterator[FieldError]:
+    if training.metrics is not None:
         yield FieldError(
             "/training/metrics",
             "metrics must be left out where the data have no labels. "
-            f"Received: {', '.join(spec.training.metrics)}",
+            f"Received: {', '.join(training.metrics)}",
         )
-    yield from _faults_of_inputs(model, dataset)
-    yield from _faults_of_labels(spec.training.loss or model.compiled_loss, model, dataset)
+    if training.distillation is not None:
+        yield FieldError(
+            "/training/distillation",
+            "distillation must be left out where the data have no labels: there the unpruned "
+            f"model is the only teacher anyway. Received: weight {training.distillation.weight}",
+        )
 
 
 def _faults_of_inputs(model: ModelSummary, dataset: DatasetSummary) -> Iterator[FieldError]:

@@ -18,6 +18,7 @@ from pruning_core.config import (
     Unstructured,
 )
 from pruning_core.errors import PruningConfigError
+from pruning_core.recipe import Distillation
 from pruning_core.schedule import PolynomialDecay, Schedule
 from pruning_core.tfmot import config_from_tfmot, schedule_from_tfmot
 
@@ -78,6 +79,11 @@ class Training(_Record):
     #: Share of the training samples held out, the last ones of the file. ``None``: 0.1 where
     #: the dataset has no test and no validation part, else 0.
     validation_split: Annotated[float, Field(ge=0, lt=1)] | None = None
+    #: How much the unpruned model teaches the pruned one, beside the labels; ``None``: not at all.
+    distillation: Distillation | None = None
+    #: Whether batch normalisation is measured anew on the training samples once the model is
+    #: pruned. ``None``: where the data have no labels.
+    recalibrate: bool | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 

@@ -233,6 +233,38 @@ def test_without_labels_tuning_brings_the_answers_back(orders, classes):
     assert lost[-1] < lost[0] / 2
 
 
+def test_the_unpruned_model_teaches_the_pruned_one(orders, classes):
+    x, y = classes
+    dataset = orders.arrays(x_train=x, y_train=y, x_test=x, y_test=y)
+    uploaded = orders.save(_perceptron())
+    alone = {"epochs": 1, "batch_size": 40, "distillation": {"weight": 1.0}}
+    schedule = {"kind": "constant", "target_sparsity": 0.0}
+
+    orders.prune(uploaded, dataset, training=alone, schedule=schedule)
+
+    told, *_ = (report for report in orders.reports if isinstance(report, Advanced))
+    # Nothing is pruned yet in the first step: the outputs are the teacher's own.
+    assert told.history[0].columns["loss"] == (pytest.approx(0.0, abs=1e-6),)
+    assert "accuracy" in orders.verify().artifact.metrics
+
+
+def test_batch_normalisation_is_measured_anew_on_request(orders, classes):
+    x, y = classes
+    dataset = orders.arrays(x_train=x[..., None], y_train=y)
+    uploaded = orders.save(_convolutional())
+    training = {"epochs": 1, "batch_size": 40, "validation_split": 0.0}
+
+    variances = []
+    for recalibrate in (False, True):
+        orders.prune(uploaded, dataset, training=training | {"recalibrate": recalibrate})
+        model = keras.saving.load_model(orders.order.artifact)
+        inner = keras.Model(model.inputs, model.layers[0].output)
+        measured = inner.predict(x[..., None], verbose=0).var(axis=(0, 1))
+        variances.append(np.allclose(model.layers[1].moving_variance, measured, rtol=1e-3))
+
+    assert variances == [False, True]
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_file_of_keras_2_comes_out_as_one_of_keras_3(orders):
     uploaded = _DATA / "keras2_cnn.h5"

@@ -74,6 +74,9 @@ def _data(samples=1000, *, shape=(28, 28), dtype="float32", inputs=("x_train",),
     return DatasetSummary(**fields | changes)
 
 
+_UNLABELLED = {"integer_labels": False, "lowest_label": None, "highest_label": None}
+
+
 def _spec(**fields):
     return JobSpec.model_validate_json(json.dumps(fields))
 
@@ -492,15 +495,30 @@ def test_labels_that_may_be_meant_are_taken(loss, units, labels, whole):
     assert plan(_spec(), model, data).train_samples == 1000
 
 
-def test_metrics_need_labels():
-    spec = _spec(training={"metrics": ["accuracy"], "loss": "categorical_crossentropy"})
+def test_metrics_and_a_second_teacher_need_labels():
+    spec = _spec(training={"metrics": ["accuracy"], "distillation": {"weight": 0.5}})
 
-    faults = _faults(spec, _model(), _data(lowest_label=None, highest_label=None))
+    faults = _faults(spec, _model(), _data(**_UNLABELLED))
 
-    assert faults == {
-        "/training/metrics": "metrics must be left out where the data have no labels. "
-        "Received: accuracy"
-    }
+    assert list(faults) == ["/training/metrics", "/training/distillation"]
+    assert faults["/training/metrics"] == (
+        "metrics must be left out where the data have no labels. Received: accuracy"
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "data", "recalibrate"),
+    [
+        ({}, {}, False),
+        ({}, _UNLABELLED, True),
+        ({"recalibrate": True}, {}, True),
+        ({"recalibrate": False}, _UNLABELLED, False),
+    ],
+)
+def test_batch_normalisation_is_measured_anew_where_there_are_no_labels(asked, data, recalibrate):
+    planned = plan(_spec(training=asked), _model(), _data(**data))
+
+    assert planned.spec.training.recalibrate is recalibrate
 
 
 def test_the_loss_of_the_spec_comes_first():
@@ -526,7 +544,7 @@ def test_the_loss_of_the_spec_comes_first():
         ({"schedule": {"kind": "one_shot"}}, {"test_samples": 49}, ["few_held_out_samples"]),
         (
             {"schedule": {"kind": "one_shot"}},
-            {"lowest_label": None, "highest_label": None},
+            _UNLABELLED,
             ["no_labels"],
         ),
         (

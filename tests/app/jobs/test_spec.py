@@ -18,6 +18,7 @@ from pruning_core.config import (
     Uniform,
     Unstructured,
 )
+from pruning_core.recipe import Distillation
 from pruning_core.schedule import Constant, Iterative, OneShot, PolynomialDecay
 
 TFMOT = {
@@ -167,6 +168,15 @@ class TestTaken:
         spec = parse_spec(json.dumps({"training": {"optimizer": given}}))
 
         assert spec.training == Training(optimizer=optimizer)
+
+    def test_what_helps_the_model_through_is_taken(self):
+        training = {"distillation": {"weight": 1, "temperature": 4.0}, "recalibrate": True}
+
+        spec = parse_spec(json.dumps({"training": training}))
+
+        assert spec.training.distillation == Distillation(weight=1.0, temperature=4.0)
+        assert spec.training.recalibrate is True
+        assert parse_spec(spec.model_dump_json()) == spec
 
     def test_a_whole_number_stands_for_a_fraction(self):
         assert parse_spec('{"training": {"validation_split": 0}}').training.validation_split == 0.0
@@ -486,6 +496,18 @@ class TestRefused:
                 "/training/optimizer/momentum",
                 'optimizer has no field "momentum". Received: 0.9',
                 id="a field of another optimizer",
+            ),
+            pytest.param(
+                {"training": {"distillation": {"weight": 0}}},
+                "/training/distillation/weight",
+                "weight must be above 0 and at most 1. Received: 0",
+                id="a teacher without weight",
+            ),
+            pytest.param(
+                {"training": {"distillation": {"alpha": 0.5}}},
+                "/training/distillation/alpha",
+                'distillation has no field "alpha". Received: 0.5',
+                id="a teacher of another school",
             ),
             pytest.param(
                 {"training": {"metrics": ["acuracy"]}},
