@@ -22,8 +22,9 @@ from pruning_core.config import (
     LayerAdaptive,
     NOfM,
     Uniform,
+    Unstructured,
 )
-from pruning_core.criterion import Scores
+from pruning_core.criterion import Magnitudes, Scores
 from pruning_core.erdos_renyi import erdos_renyi_left
 from pruning_core.granularity import Kernel, Units, units_of
 from pruning_core.mask import Mask, count_pruned, prune_lowest
@@ -39,7 +40,10 @@ class Level:
 
 
 def masks(
-    allocation: Allocation, kernels: Sequence[Kernel], scores: Iterable[Scores], level: Level
+    allocation: Allocation,
+    kernels: Sequence[Kernel],
+    scores: Iterable[Scores | Magnitudes],
+    level: Level,
 ) -> Iterator[Mask]:
     """Yield a mask for each tensor.
 
@@ -55,15 +59,21 @@ def masks(
     Raises:
         NonFiniteWeightsError: a score is NaN or infinite.
     """
-    divided = (units_of(tensor, kernel) for tensor, kernel in zip(scores, kernels, strict=True))
     counts = planned_units(allocation, kernels, level)
     if None in counts:
-        all_units = list(divided)
-        counts = _ranked_units(allocation, kernels, all_units, level)
-        divided = iter(all_units)
-    for units, count in zip(divided, counts, strict=True):
+        scores = [tensor[...] for tensor in scores]
+        units = [units_of(tensor, kernel) for tensor, kernel in zip(scores, kernels, strict=True)]
+        counts = _ranked_units(allocation, kernels, units, level)
+    for tensor, kernel, count in zip(scores, kernels, counts, strict=True):
         assert count is not None
-        yield units.spread(prune_lowest(units.scores, count))
+        yield _without_lowest(tensor, kernel, count)
+
+
+def _without_lowest(scores: Scores | Magnitudes, kernel: Kernel, count: int) -> Mask:
+    if isinstance(kernel.granularity, Unstructured):
+        return prune_lowest(scores, count)
+    units = units_of(scores[...], kernel)
+    return units.spread(prune_lowest(units.scores, count))
 
 
 def planned_units(

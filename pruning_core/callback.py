@@ -9,10 +9,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from pruning_core.allocation import masks
 from pruning_core.checks import require_finite
-from pruning_core.criterion import Scores, magnitude
+from pruning_core.criterion import Magnitudes
+from pruning_core.errors import NonFiniteWeightsError
 from pruning_core.groups import Scheduled
 from pruning_core.mask import Mask
 from pruning_core.optimizer import PruningOptimizer
@@ -83,23 +86,33 @@ def choose_masks(optimizer: PruningOptimizer, scheduled: Sequence[Scheduled], st
     Raises:
         NonFiniteWeightsError: weights to choose from are NaN or infinite.
     """
-    chosen = {
-        position: mask
-        for group in scheduled
-        for position, mask in zip(group.positions, _chosen(group, step), strict=True)
-    }
+    try:
+        chosen = {
+            position: mask
+            for group in scheduled
+            for position, mask in zip(group.positions, _chosen(group, step), strict=True)
+        }
+    except NonFiniteWeightsError:
+        _require_finite_weights(scheduled, step)
+        raise
     optimizer.set_masks(chosen, up_to=step)
 
 
 def _chosen(group: Scheduled, step: int) -> Iterator[Mask]:
-    scores = (
-        _scores(f"the weights of {name} after step {step}", variable)
-        for name, variable in zip(group.names, group.variables, strict=True)
-    )
+    scores = (Magnitudes(_values(variable)) for variable in group.variables)
     return masks(group.allocation, group.kernels, scores, group.level_at(step))
 
 
-def _scores(what: str, variable: keras.Variable) -> Scores:
-    scores = magnitude(keras.ops.convert_to_numpy(variable))
-    require_finite(what, scores)
-    return scores
+def _require_finite_weights(scheduled: Sequence[Scheduled], step: int) -> None:
+    """Refuse with the name of the tensor; looked for only once it is known that there is one."""
+    for group in scheduled:
+        for name, variable in zip(group.names, group.variables, strict=True):
+            require_finite(f"the weights of {name} after step {step}", _values(variable))
+
+
+def _values(variable: keras.Variable) -> NDArray[Any]:
+    """Return what the variable holds; what the backend holds itself, where that is in memory."""
+    if keras.backend.backend() == "torch":
+        return keras.ops.convert_to_numpy(variable)
+    # convert_to_numpy would copy.
+    return np.asarray(keras.ops.convert_to_tensor(variable.value))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import EllipsisType
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,3 +19,33 @@ def magnitude(weights: NDArray[Any]) -> Scores:
     """
     wide = np.float64 if weights.dtype == np.float64 else np.float32
     return np.abs(weights.astype(wide, copy=False))
+
+
+class Magnitudes:
+    """The magnitudes of a tensor, worked out where they are asked for.
+
+    It stands for the array that ``magnitude`` returns, and takes no memory.
+
+    >>> Magnitudes(np.array([-3.0, 0.5, -2.0]))[1:]
+    array([0.5, 2. ])
+    """
+
+    def __init__(self, weights: NDArray[Any]) -> None:
+        self._weights = weights
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor."""
+        return self._weights.shape
+
+    @property
+    def size(self) -> int:
+        """How many weights it has."""
+        return self._weights.size
+
+    def ravel(self) -> Self:
+        """Return the same in one line, in C order."""
+        return type(self)(self._weights.ravel())
+
+    def __getitem__(self, where: slice | EllipsisType | NDArray[np.intp]) -> Scores:
+        return magnitude(self._weights[where])

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pruning_core.catalogue import Layout
+from pruning_core.checks import require_finite
 from pruning_core.config import Block, Channel, Granularity, NOfM, Unstructured
 from pruning_core.criterion import Scores
 from pruning_core.mask import Mask
@@ -121,6 +122,9 @@ def units_of(scores: Scores, kernel: Kernel) -> Units:
         scores: Importance of each weight, of ``kernel.shape``; all finite.
         kernel: What its units are.
 
+    Raises:
+        NonFiniteWeightsError: a score is NaN or infinite.
+
     >>> column = Kernel((5, 1), Block(block_size=(4, 1)), Layout((0,), (1,), 0))
     >>> units = units_of(np.array([[1.0], [1.0], [1.0], [9.0], [9.0]]), column)
     >>> units.scores, units.sizes
@@ -128,6 +132,7 @@ def units_of(scores: Scores, kernel: Kernel) -> Units:
     >>> units.spread(np.array([False, True])).ravel()
     array([False, False, False, False,  True])
     """
+    require_finite("scores", scores)
     match kernel.granularity:
         case Unstructured():
             return Units(scores.ravel(), 1, lambda kept: kept.reshape(kernel.shape))

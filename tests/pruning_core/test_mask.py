@@ -4,9 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from pruning_core.criterion import magnitude
+from pruning_core import mask as selection
+from pruning_core.criterion import Magnitudes, magnitude
 from pruning_core.errors import NonFiniteWeightsError, PruningConfigError
-from pruning_core.mask import count_pruned, keep_highest
+from pruning_core.mask import count_pruned, keep_highest, prune_lowest
 
 fractions = st.floats(0, 1, exclude_max=True)
 # Few distinct values, so that most examples are full of ties.
@@ -87,6 +88,94 @@ def test_no_pruned_score_outranks_a_kept_one(values, sparsity):
 @given(scores, fractions)
 def test_equals_a_full_sort(values, sparsity):
     assert (keep_highest(values, sparsity) == kept_by_full_sort(values, sparsity)).all()
+
+
+def kept_by_lexsort(values, pruned):
+    """The same rule for a tensor of millions."""
+    ranking = np.lexsort((-np.arange(values.size), values.ravel()))
+    mask = np.ones(values.size, dtype=bool)
+    mask[ranking[:pruned]] = False
+    return mask.reshape(values.shape)
+
+
+@given(scores, st.data())
+def test_a_bracket_leads_to_the_mask_or_is_known_to_miss(values, data):
+    edges = st.sampled_from([-np.inf, np.inf, *values.ravel().tolist()])
+    low, high = sorted((data.draw(edges), data.draw(edges)))
+    pruned = data.draw(st.integers(0, values.size))
+    ranked = np.sort(values, axis=None)
+
+    mask = selection._kept_by_bracket(values.ravel(), pruned, selection._Bracket(low, high))
+
+    if mask is None:
+        assert pruned == 0 or not low <= ranked[pruned - 1] <= high
+    else:
+        assert (mask == kept_by_lexsort(values.ravel(), pruned)).all()
+
+
+def large(size, *, zeros=0.0, steps=None):
+    values = np.abs(np.random.default_rng(1).standard_normal(size, dtype=np.float32))
+    if steps:
+        values = np.ceil(values * steps) / steps
+    values[np.random.default_rng(2).random(size) < zeros] = 0
+    return values.reshape(2, -1)
+
+
+SIZE = 2 * selection._STRETCH + 2
+
+
+@pytest.mark.parametrize(
+    ("values", "sparsity"),
+    [
+        pytest.param(large(SIZE), 0.8, id="no ties"),
+        pytest.param(large(SIZE), 1e-6, id="hardly any"),
+        pytest.param(large(SIZE), 1 - 1e-6, id="nearly all"),
+        pytest.param(large(SIZE, zeros=0.5), 0.6, id="more than the zeros"),
+        pytest.param(large(SIZE, zeros=0.5), 0.3, id="fewer than the zeros"),
+        pytest.param(large(SIZE, zeros=0.5), 0.5, id="about as many as the zeros"),
+        pytest.param(large(SIZE, steps=3), 0.7, id="few distinct scores"),
+        pytest.param(np.ones((2, SIZE // 2)), 0.5, id="all equal"),
+        pytest.param(np.arange(SIZE)[::-1].astype(np.float64).reshape(2, -1), 0.9, id="in order"),
+    ],
+)
+def test_a_large_tensor_is_ranked_like_a_small_one(values, sparsity):
+    mask = keep_highest(values, sparsity)
+
+    assert (mask == kept_by_lexsort(values, round(SIZE * sparsity))).all()
+
+
+def test_a_sample_that_misleads_changes_nothing(monkeypatch):
+    values = large(SIZE)
+    misled = selection._Bracket(2.5, 3.0)
+    monkeypatch.setattr(selection, "_guessed_bracket", lambda *_: misled)
+
+    mask = keep_highest(values, 0.5)
+
+    assert (mask == kept_by_lexsort(values, SIZE // 2)).all()
+
+
+@pytest.mark.parametrize("at", [0, SIZE - 1])
+@pytest.mark.parametrize("pruned", [0, 1000, SIZE])
+def test_a_large_tensor_with_one_score_that_cannot_be_ranked_is_refused(at, pruned):
+    values = large(SIZE)
+    values.flat[at] = np.nan
+
+    with pytest.raises(NonFiniteWeightsError, match=f"Received: 1 of {SIZE}"):
+        prune_lowest(values, pruned)
+
+
+@given(
+    npst.arrays(
+        st.sampled_from([np.float16, np.float32, np.float64]),
+        npst.array_shapes(),
+        elements=st.floats(-4, 4, width=16),
+    ),
+    fractions,
+)
+def test_magnitudes_that_are_not_held_are_ranked_as_if_they_were(weights, sparsity):
+    lazily = keep_highest(Magnitudes(weights), sparsity)
+
+    assert (lazily == keep_highest(magnitude(weights), sparsity)).all()
 
 
 @given(scores, fractions, fractions)
