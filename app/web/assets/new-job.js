@@ -276,7 +276,7 @@ function figuresOf(plan, model) {
   const [first, ...others] = plan.artifacts;
   return [
     figureItem("Training", plan.total_steps === 0 ? "none" : counted(plan.total_steps, "step"), trainingWords(plan)),
-    figureItem("Zeros", percent(plan.sparsity), `${count(zeros)} of ${count(plan.parameters.prunable)} prunable weights`),
+    figureItem(plan.is_exact ? "Zeros" : "Zeros, about", percent(plan.sparsity), `${count(zeros)} of ${count(plan.parameters.prunable)} prunable weights`),
     figureItem("Download, about", bytes(first.bytes), `${first.name}, from ${bytes(model.weight_bytes)} of weights`),
     ...others.map((artifact) => figureItem(artifact.name, bytes(artifact.bytes), artifact.format)),
   ];

@@ -15,7 +15,7 @@ export function comparison({ baseline, pruned, evaluated_on, parameters, artifac
     ["Weights that are not zero", count(parameters.total), count(parameters.nonzero), `−${count(zeros)}`],
     ...artifacts.slice(0, 1).map((artifact) => ["Time of one prediction", "", `${artifact.latency_ms.toFixed(2)} ms`, ""]),
   ];
-  const measured = evaluated_on ? `Accuracy and loss on ${count(evaluated_on.samples)} ${evaluated_on.split} samples. ` : "";
+  const measured = evaluated_on ? `On ${count(evaluated_on.samples)} ${evaluated_on.split} samples. ` : "";
   return element(
     "div",
     { class: "card comparison" },
