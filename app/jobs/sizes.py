@@ -32,8 +32,9 @@ def predict_keras_bytes(model: ModelSummary, ahead: Outlooks) -> int:
     configuration and HDF5's own structures add 1,000 bytes and 250 for each layer.
 
     Against files that ``pruning_core.save`` made of random weights (a perceptron, two CNNs, a
-    bidirectional LSTM, MobileNetV2; 1.5 kB to 7.6 MB; 0, 50, 80 and 90 %) it is wrong by at most
-    7 %. Trained weights and whole numbers pack tighter.
+    bidirectional LSTM, MobileNetV2; 1.5 kB to 7.6 MB; 0, 50, 80 and 90 %; in units of every kind
+    the perceptron and a CNN, 50 to 90 %) it is wrong by at most 7 %. Trained weights and whole
+    numbers pack tighter.
     """
     bits = sum(_tensor_bits(tensor) for tensor in ahead.tensors)
     return round(bits / 8) + 1000 + 250 * len(model.layers)

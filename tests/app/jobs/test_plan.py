@@ -169,6 +169,24 @@ def test_fills_in_the_sparsities_of_all_schedules():
     assert [rule.schedule.last_sparsity for rule in planned.layers] == [0.25, 0.8]
 
 
+@pytest.mark.parametrize(
+    ("spec", "data"),
+    [
+        ({}, {"test_samples": 0}),
+        ({"granularity": {"kind": "n_of_m"}}, {}),
+        ({"layers": [{"type": "Dense", "granularity": {"kind": "n_of_m"}}]}, {}),
+        ({"allocation": {"kind": "global"}}, _UNLABELLED),
+        ({}, None),
+    ],
+)
+def test_what_is_filled_in_is_planned_alike(spec, data):
+    dataset = None if data is None else _data(**data)
+
+    planned = plan(_spec(**spec), _model(), dataset)
+
+    assert plan(planned.spec, _model(), dataset) == planned
+
+
 def test_fills_in_the_ends_of_all_schedules():
     rule = {"match": "conv", "schedule": {"kind": "constant", "target_sparsity": 0.5}}
 
