@@ -35,8 +35,9 @@ def _choose(page: Page, place: str, path) -> None:
 def training(opened, files) -> Page:
     """The page of a job that trains for hours unless it is stopped, started without a mouse."""
     page = opened("/").page
+    # While somebody listens, every file dialog is caught; else the second one might be missed.
+    page.on("filechooser", lambda _: None)
     _choose(page, "Model: choose a file", files / "digits.keras")
-    page.keyboard.press("Shift+Tab")
     _choose(page, "Data: choose a file", files / "digits.npz")
     _tab_to(page, "Gradual")
     page.keyboard.press("ArrowRight")

@@ -92,7 +92,6 @@ export class FileSlot {
     this.#transfer?.abort();
     this.#forget();
     this.#showEmpty();
-    this.node.querySelector("input").focus();
   }
 
   #forget() {
@@ -122,7 +121,7 @@ export class FileSlot {
     );
     this.#transfer = null;
     this.node.classList.remove("filled", "refused");
-    this.node.replaceChildren(label);
+    this.#replace(label);
     if (problem !== null) {
       this.node.classList.add("refused");
       const notice = problemNotice(problem);
@@ -134,7 +133,14 @@ export class FileSlot {
   #show(...children) {
     this.node.classList.remove("refused");
     this.node.classList.add("filled");
-    this.node.replaceChildren(element("p", { class: "title" }, this.#kind.title), ...children);
+    this.#replace(element("p", { class: "title" }, this.#kind.title), ...children);
+  }
+
+  /** Whoever is here with the keyboard stays here. */
+  #replace(...children) {
+    const hadFocus = this.node.contains(document.activeElement);
+    this.node.replaceChildren(...children);
+    if (hadFocus) this.node.querySelector("input, button").focus();
   }
 
   #button(words, onclick) {
