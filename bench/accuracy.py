@@ -30,12 +30,10 @@ from __future__ import annotations
 
 import argparse
 import functools
-import hashlib
 import inspect
 import json
 import os
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -45,10 +43,12 @@ from typing import Any
 import keras
 
 import pruning_core as pc
-from bench import data as bench_data
-from bench import models, peer
+from bench import peer
 from bench.data import TASKS, Samples
+from bench.dense import Dense, accuracy_of, samples_of, task_fingerprint, trained
+from bench.kept import Kept
 
+MODELS = ("mnist_cnn", "imdb_lstm")
 SPARSITIES = (0.8, 0.9, 0.95, 0.98, 0.99)
 SEEDS = (0, 1, 2)
 PEER = "tfmot"
@@ -77,16 +77,6 @@ RECIPES = {
 
 
 @dataclass(frozen=True)
-class Dense:
-    """A model, trained."""
-
-    model: str
-    seed: int
-    weights: Path
-    accuracy: float
-
-
-@dataclass(frozen=True)
 class Row:
     """What became of a model at one sparsity, seed by seed."""
 
@@ -97,29 +87,6 @@ class Row:
     def mean(self, recipe: str) -> float:
         """Return the mean over the seeds."""
         return statistics.fmean(self.accuracies[recipe])
-
-
-class Kept:
-    """Results of earlier runs, each in a file that is named by what decides it."""
-
-    def __init__(self, folder: Path) -> None:
-        """Keep them in ``folder``."""
-        self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def path(self, name: str, *decided_by: object) -> Path:
-        """Return where the result called ``name`` is or will be."""
-        versions = (keras.__version__, keras.backend.backend())
-        digest = hashlib.sha256(repr((name, versions, decided_by)).encode()).hexdigest()
-        return self._folder / f"{name}-{digest[:12]}.json"
-
-    def measured(self, path: Path, measure: Callable[[], float]) -> float:
-        """Return the accuracy at ``path``; measured if it is not there."""
-        if not path.is_file():
-            print(path.name, file=sys.stderr, flush=True)
-            accuracy = measure()
-            path.write_text(json.dumps({"accuracy": accuracy}))
-        return json.loads(path.read_text())["accuracy"]
 
 
 def main() -> None:
@@ -146,7 +113,7 @@ def _arguments() -> argparse.Namespace:
     folder = os.environ.get("ESPALIER_BENCH_DATA", "../shared/data")
     parser.add_argument("--data", type=Path, default=Path(folder))
     parser.add_argument("--keep", type=Path, required=True)
-    parser.add_argument("--models", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--sparsities", nargs="+", type=float, default=SPARSITIES)
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--recipes", nargs="+", choices=(*RECIPES, PEER), default=["ours", PEER])
@@ -163,38 +130,27 @@ class Bench:
 
     def row(self, model: str, sparsity: float, seeds: Sequence[int], recipes: Sequence[str]) -> Row:
         """Return what becomes of ``model`` at ``sparsity``."""
-        networks = [self._dense(model, seed) for seed in seeds]
+        networks = [trained(self.kept, self.data, model, seed) for seed in seeds]
         accuracies = {
             recipe: [self._pruned(dense, recipe, sparsity) for dense in networks]
             for recipe in recipes
         }
         return Row(model, sparsity, {"dense": [dense.accuracy for dense in networks], **accuracies})
 
-    def _dense(self, name: str, seed: int) -> Dense:
-        sources = [
-            inspect.getsource(part) for part in (bench_data, getattr(models, name), _train_densely)
-        ]
-        path = self.kept.path(f"{name}-dense-{seed}", sources)
-        weights = path.with_suffix(".npz")
-        accuracy = self.kept.measured(
-            path, lambda: _train_densely(name, _samples(name, self.data), seed, weights)
-        )
-        return Dense(name, seed, weights, accuracy)
-
     def _pruned(self, dense: Dense, recipe: str, sparsity: float) -> float:
-        name = f"{dense.model}-{recipe}-{sparsity}-{dense.seed}"
-        started_from = hashlib.sha256(dense.weights.read_bytes()).hexdigest()
+        name = f"{dense.name}-{recipe}-{sparsity}-{dense.seed}"
+        begins = (task_fingerprint(dense.name, self.data), dense.fingerprint)
         if recipe == PEER:
-            path = self.kept.path(name, started_from, _peer_source())
+            path = self.kept.path(name, begins, _peer_source())
             return self.kept.measured(path, lambda: self._by_tfmot(dense, sparsity))
-        path = self.kept.path(name, started_from, RECIPES[recipe], _own_source())
-        samples = functools.partial(_samples, dense.model, self.data)
+        path = self.kept.path(name, begins, RECIPES[recipe], _own_source())
+        samples = functools.partial(samples_of, dense.name, self.data)
         return self.kept.measured(path, lambda: _prune(dense, samples(), RECIPES[recipe], sparsity))
 
     def _by_tfmot(self, dense: Dense, sparsity: float) -> float:
         return self.tfmot().ask(
             {
-                "model": dense.model,
+                "model": dense.name,
                 "data": str(self.data),
                 "weights": str(dense.weights.absolute()),
                 "sparsity": sparsity,
@@ -212,35 +168,11 @@ def _own_source() -> list[str]:
     return [inspect.getsource(_prune), *(module.read_text() for module in library)]
 
 
-@functools.cache
-def _samples(name: str, folder: Path) -> Samples:
-    return TASKS[name].load(folder)
-
-
-def _train_densely(name: str, samples: Samples, seed: int, weights: Path) -> float:
-    task = TASKS[name]
-    keras.utils.set_random_seed(seed)
-    model = getattr(models, name)()
-    model.compile("adam", task.loss, metrics=["accuracy"])
-    model.fit(
-        samples.x_train,
-        samples.y_train,
-        batch_size=task.batch_size,
-        epochs=task.epochs,
-        verbose=0,
-    )
-    peer.save_arrays(weights, model.get_weights())
-    return _accuracy(model, samples)
-
-
 def _prune(dense: Dense, samples: Samples, recipe: Recipe, sparsity: float) -> float:
-    task = TASKS[dense.model]
+    task = TASKS[dense.name]
     keras.utils.set_random_seed(dense.seed)
-    model = getattr(models, dense.model)()
-    model.set_weights(peer.load_arrays(dense.weights))
-    model.compile("adam", task.loss, metrics=["accuracy"])
     pruned = pc.prune(
-        model,
+        dense.model(),
         samples.x_train,
         samples.y_train,
         config=recipe.config(sparsity),
@@ -249,14 +181,7 @@ def _prune(dense: Dense, samples: Samples, recipe: Recipe, sparsity: float) -> f
         distillation=recipe.distillation,
         verbose=0,
     )
-    return _accuracy(pruned.model, samples)
-
-
-def _accuracy(model: keras.Model, samples: Samples) -> float:
-    scores = model.evaluate(
-        samples.x_test, samples.y_test, batch_size=1000, verbose=0, return_dict=True
-    )
-    return float(scores["accuracy"])
+    return accuracy_of(pruned.model, samples)
 
 
 def _report(rows: Sequence[Row]) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Samples:
-    """Inputs and labels, split as they are published."""
+    """Inputs and labels, split as they are published; equal to nothing but themselves."""
 
     x_train: NDArray[Any]
     y_train: NDArray[Any]
@@ -65,5 +65,6 @@ def _padded_in_front(tokens: NDArray[np.uint16]) -> NDArray[np.int32]:
 
 TASKS = {
     "mnist_cnn": Task(mnist, "sparse_categorical_crossentropy", batch_size=128, epochs=2),
+    "mnist_batch_norm": Task(mnist, "sparse_categorical_crossentropy", batch_size=128, epochs=2),
     "imdb_lstm": Task(imdb, "binary_crossentropy", batch_size=64, epochs=2),
 }

@@ -38,6 +38,26 @@ def imdb_lstm() -> keras.Model:
     )
 
 
+def mnist_batch_norm() -> keras.Model:
+    """Return a CNN of 59,594 parameters for MNIST with batch normalisation, untrained."""
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            layers.Rescaling(1 / 255),
+            *_normalised(layers.Conv2D(32, 3, strides=2, use_bias=False)),
+            *_normalised(layers.Conv2D(64, 3, strides=2, use_bias=False)),
+            layers.Flatten(),
+            *_normalised(layers.Dense(16, use_bias=False)),
+            layers.Dense(10, activation="softmax"),
+        ],
+        name="mnist_batch_norm",
+    )
+
+
+def _normalised(layer: keras.layers.Layer) -> tuple[keras.layers.Layer, ...]:
+    return layer, layers.BatchNormalization(), layers.ReLU()
+
+
 def small_cnn(size: int) -> keras.Model:
     """Return the small CNN of the published pruning examples, untrained and compiled.
 
