@@ -100,6 +100,6 @@ clean:  ## Remove the environment and everything that was generated.
 	@touch $@
 
 # A Chromium and axe-core for the browser tests. Where they cannot be had, those tests say so.
-.venv/browser.stamp: .venv/dev.stamp tests/browser/install.py tests/browser/package-lock.json
+.venv/browser.stamp: .venv/dev.stamp tests/browser/install.py tests/browser/npm-lock.json
 	@$(RUN) tests.browser.install .venv/browser && touch $@ || \
 	echo 'No browser from the npm registry: the browser tests look for an installed one.' >&2

