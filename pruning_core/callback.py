@@ -59,11 +59,17 @@ class MaskUpdates(keras.callbacks.Callback):
             self._update(batch)
 
     def _update(self, batch: int) -> None:
-        if keras.backend.backend() == "jax":
-            self.model.jax_state_sync()
+        attached(self.model)
         self._step = self._optimizer.steps_done()
         self._batch = batch
         self._done_up_to = update_masks(self._optimizer, self._scheduled, self._step)
+
+
+def attached(model: keras.Model) -> keras.Model:
+    """Return ``model``, its variables up to date: on JAX they are not, in the midst of an epoch."""
+    if keras.backend.backend() == "jax":
+        model.jax_state_sync()
+    return model
 
 
 def update_masks(optimizer: PruningOptimizer, scheduled: Sequence[Scheduled], step: int) -> int:

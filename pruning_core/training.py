@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from pruning_core.batch_norm import recalibrate
-from pruning_core.callback import MaskUpdates, choose_masks
+from pruning_core.callback import MaskUpdates, attached, choose_masks
 from pruning_core.compilation import Compilation
 from pruning_core.config import PruningConfig
 from pruning_core.copying import plain_copy
@@ -84,6 +84,7 @@ class Pruning:
     @property
     def step(self) -> int:
         """Optimizer steps done; waits for the device."""
+        attached(self.model)
         return self._optimizer.steps_done()
 
     def sparsity_at(self, step: int) -> float:
@@ -101,6 +102,7 @@ class Pruning:
         Raises:
             NonFiniteWeightsError: weights to choose from are NaN or infinite.
         """
+        attached(self.model)
         choose_masks(self._optimizer, self._scheduled, self.total_steps)
 
     def recalibrate(self, batches: Iterable[Any]) -> None:
@@ -120,14 +122,14 @@ class Pruning:
         It is compiled as the given model was, with an optimizer that has made no step; not
         compiled, if that one was not and no loss was given.
         """
-        stripped = plain_copy(self.model)
+        stripped = plain_copy(attached(self.model))
         if self._compilation.is_complete:
             self._compilation.compile(stripped)
         return stripped
 
     def report(self) -> SparsityReport:
         """Count the zeros in the model as it is now."""
-        return report(self.model, self.config)
+        return report(attached(self.model), self.config)
 
 
 @dataclass(frozen=True)

@@ -246,6 +246,23 @@ def test_every_checkpoint_is_sparse(tmp_path):
     )
 
 
+def test_in_mid_epoch_a_pruning_answers_as_it_is_then():
+    class Look(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            del logs
+            if batch == 2:
+                zeros = [tensor.zeros for tensor in pruning.report().tensors if tensor.pruned]
+                seen.append((pruning.step, zeros, zeros_of(pruning.strip())))
+
+    seen = []
+    pruning = Pruning(dense_model("adam"), CUBIC, STEPS)
+
+    fit(pruning, callbacks=[Look()])
+
+    (zeros,) = zeros_due(pruning, [3])
+    assert seen == [(3, zeros, zeros)]
+
+
 def stopped_early(epochs, **settings):
     """Train until nothing gets better, which is from the second epoch on."""
     model = dense_model(optimizers.SGD(0.1))
