@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
-import sys
+import sysconfig
 from collections.abc import Generator
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
@@ -19,6 +19,8 @@ from app.jobs.confinement.landlock import Rule
 LEAST_LANDLOCK = 3
 
 _PACKAGES = ("app", "worker", "pruning_core")
+#: Python's own modules, and those that were installed, as ``sysconfig`` calls them.
+_INSTALLED = ("stdlib", "platstdlib", "purelib", "platlib")
 _MAX_FILE_BYTES = 32 * 2**30
 _MAX_OPEN_FILES = 4096
 _FIRST_TO_GO = "1000"
@@ -86,16 +88,13 @@ def packages() -> dict[str, ModuleSpec]:
 def libraries() -> tuple[Path, ...]:
     """Return what a process reads to run at all: libraries, and nothing that anybody made.
 
-    The folder that our packages lie in is not among them, although Python looks there: it may be
-    that of a checkout, with everybody's files in it.
+    ``sys.path`` would be too much: it names the folder of a checkout, with everybody's files in it.
     """
-    locations = (spec.submodule_search_locations or () for spec in packages().values())
-    own = [Path(folder) for folder in chain.from_iterable(locations)]
-    around = {folder.parent for folder in own}
-    imported = (Path(entry) for entry in sys.path if entry)
-    linked = (Path(entry) for entry in os.environ.get("LD_LIBRARY_PATH", "").split(":") if entry)
-    system = (Path(entry) for entry in (*_SYSTEM, *_ABOUT_ITSELF))
-    return (*own, *system, *linked, *(path for path in imported if path not in around))
+    own = (spec.submodule_search_locations or () for spec in packages().values())
+    installed = (sysconfig.get_path(name) for name in _INSTALLED)
+    linked = os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    folders = chain(chain.from_iterable(own), installed, filter(None, linked))
+    return tuple(Path(path) for path in (*folders, *_SYSTEM, *_ABOUT_ITSELF))
 
 
 def gpu_devices() -> tuple[Path, ...]:

@@ -2,16 +2,20 @@
 
 import subprocess
 import sys
+import sysconfig
 import textwrap
+from pathlib import Path
 
 import pytest
 
+import app
 from app.jobs.confinement import landlock, seccomp
-from app.jobs.confinement.process import Confinement
+from app.jobs.confinement.process import Confinement, libraries
 
 if not (landlock.version() and seccomp.is_available()):
     pytest.skip("the kernel has no Landlock or no seccomp", allow_module_level=True)
 
+_ROOT = Path(__file__).parents[4]
 _PRELUDE = """
 import ctypes, os, resource, sys, threading
 from pathlib import Path
@@ -70,6 +74,14 @@ def test_one_file_can_be_granted_without_its_folder(tmp_path):
         """
 
     assert _say(script, tmp_path) == "None 13"
+
+
+def test_installed_libraries_can_be_read_and_what_lies_beside_our_packages_cannot():
+    readable = libraries()
+
+    assert Path(sysconfig.get_path("purelib")) in readable
+    assert Path(app.__file__).parent in readable
+    assert not any(_ROOT.is_relative_to(path) for path in readable)
 
 
 def test_in_its_folder_a_process_works_as_usual(tmp_path):
