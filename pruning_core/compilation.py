@@ -53,7 +53,7 @@ class Compilation:
     def without_metrics(self) -> Self:
         """Return the same without metrics: for a training that has no labels."""
         # Not None: of a model that is compiled already, `compile` would then keep its metrics.
-        arguments = dict(self.arguments) | {"metrics": [], "weighted_metrics": []}
+        arguments: dict[str, Any] = {**self.arguments, "metrics": [], "weighted_metrics": []}
         return dataclasses.replace(self, arguments=arguments)
 
     def compile(self, model: keras.Model) -> None:
