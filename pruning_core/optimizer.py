@@ -15,6 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from pruning_core.acceleration import compiled
 from pruning_core.mask import Mask
 from pruning_core.randomness import RandomState
 
@@ -60,6 +61,8 @@ class PruningOptimizer(keras.optimizers.Optimizer):
         )
         self.inner_optimizer.build(variables)
         super().build(variables)
+        self._step = compiled(self._make_step, variables) if self._is_built_in else self._make_step
+        self._mask = compiled(self._set_pruned_to_zero, variables)
 
     def _add_mask(self, variable: keras.Variable) -> keras.Variable:
         return self.add_variable(
@@ -81,11 +84,32 @@ class PruningOptimizer(keras.optimizers.Optimizer):
         """Make the inner optimizer's step, then set the pruned weights to zero."""
         if not self.built and trainable_variables is not None:
             self.build(list(trainable_variables))
-        self.inner_optimizer.apply(grads, trainable_variables)
-        self.apply_masks()
+        if trainable_variables is None or _are_same(trainable_variables, self._trainable_variables):
+            self._step(list(grads))
+        else:
+            self.inner_optimizer.apply(grads, trainable_variables)
+            self.apply_masks()
+
+    def _make_step(self, grads: Sequence[Any]) -> None:
+        self.inner_optimizer.apply(grads, self._trainable_variables)
+        self._set_pruned_to_zero()
+
+    @property
+    def _is_built_in(self) -> bool:
+        # What a user has written may do more than a compiler understands.
+        rate = self.inner_optimizer._learning_rate  # noqa: SLF001 - the schedule, not its value
+        written_by_user = [
+            part
+            for part in (self.inner_optimizer, rate)
+            if not type(part).__module__.startswith("keras.")
+        ]
+        return not written_by_user
 
     def apply_masks(self) -> None:
         """Set the pruned weights to zero, and their moving averages where there are any."""
+        self._mask()
+
+    def _set_pruned_to_zero(self) -> None:
         averages = getattr(self.inner_optimizer, "_model_variables_moving_average", None)
         for position, mask in zip(self.pruned, self._masks, strict=True):
             _zero_where_pruned(self._trainable_variables[position], mask)
@@ -170,6 +194,12 @@ class PruningOptimizer(keras.optimizers.Optimizer):
             config["inner_optimizer"], custom_objects=custom_objects
         )
         return cls(inner_optimizer, config["pruned"], name=config["name"])
+
+
+def _are_same(ones: Sequence[Any], others: Sequence[Any]) -> bool:
+    return len(ones) == len(others) and all(
+        one is other for one, other in zip(ones, others, strict=True)
+    )
 
 
 def _zero_where_pruned(variable: keras.Variable, mask: keras.Variable) -> None:

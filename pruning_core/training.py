@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from pruning_core.acceleration import fuse_batch_normalization
 from pruning_core.batch_norm import recalibrate
 from pruning_core.callback import MaskUpdates, attached, choose_masks
 from pruning_core.compilation import Compilation
@@ -79,6 +80,7 @@ class Pruning:
         )
         if distillation is not None:
             distil(self.model, teacher, distillation)
+        fuse_batch_normalization(self.model)
         self.callback = MaskUpdates(self._optimizer, self._scheduled)
 
     @property
