@@ -5,15 +5,10 @@ two epochs, and fine-tunes each for two more at each sparsity, with three seeds:
 its own environment (its recipe is in ``bench.peer.accuracy``), and once by each of our recipes.
 Same data, batches, steps and optimizer (Adam at 0.001, its state forgotten).
 
-=============  ====================================================================================
-recipe         is
-=============  ====================================================================================
-``ours``       the recommended one: Erdos-Renyi-kernel allocation, masks chosen anew every 20
-               steps, distillation from the unpruned model
-``default``    what ``prune`` does when it is told nothing but the sparsity
-``allocated``  ``default`` with the allocation of ``ours``
-``frequent``   ``allocated`` with its frequency
-=============  ====================================================================================
+``ours``       Erdos-Renyi-kernel allocation; masks chosen anew every 20 steps, not every 100;
+               distillation from the unpruned model; a learning rate that cools down in the end
+``default``    none of it: what ``prune`` does when it is told the sparsity alone
+``no_...``     ``ours`` without one of its parts
 
 A full run takes hours. What each training came to is kept in FOLDER, in a file that is named by
 all that decides it, the sources that matter among it; a second run goes on from there.
@@ -29,6 +24,7 @@ line is JSON: accuracies, means over the seeds.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import inspect
 import json
@@ -61,6 +57,7 @@ class Recipe:
     allocation: pc.ErdosRenyiKernel | None = None
     frequency: int = 100
     distillation: pc.Distillation | None = None
+    cool_down: bool = False
 
     def config(self, sparsity: float) -> pc.PruningConfig:
         """Return what to prune, and how far."""
@@ -68,11 +65,14 @@ class Recipe:
         return pc.PruningConfig(schedule=schedule, allocation=self.allocation)
 
 
+OURS = Recipe(pc.ErdosRenyiKernel(), frequency=20, distillation=pc.Distillation(), cool_down=True)
 RECIPES = {
-    "ours": Recipe(pc.ErdosRenyiKernel(), frequency=20, distillation=pc.Distillation()),
+    "ours": OURS,
     "default": Recipe(),
-    "allocated": Recipe(pc.ErdosRenyiKernel()),
-    "frequent": Recipe(pc.ErdosRenyiKernel(), frequency=20),
+    "no_allocation": dataclasses.replace(OURS, allocation=None),
+    "no_frequency": dataclasses.replace(OURS, frequency=Recipe.frequency),
+    "no_distillation": dataclasses.replace(OURS, distillation=None),
+    "no_cool_down": dataclasses.replace(OURS, cool_down=False),
 }
 
 
@@ -179,6 +179,7 @@ def _prune(dense: Dense, samples: Samples, recipe: Recipe, sparsity: float) -> f
         epochs=task.epochs,
         batch_size=task.batch_size,
         distillation=recipe.distillation,
+        cool_down=recipe.cool_down,
         verbose=0,
     )
     return accuracy_of(pruned.model, samples)

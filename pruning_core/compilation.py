@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import keras
 
+from pruning_core.cool_down import cool_down
 from pruning_core.optimizer import PruningOptimizer
 from pruning_core.randomness import RandomState
 
@@ -55,6 +56,16 @@ class Compilation:
         # Not None: of a model that is compiled already, `compile` would then keep its metrics.
         arguments: dict[str, Any] = {**self.arguments, "metrics": [], "weighted_metrics": []}
         return dataclasses.replace(self, arguments=arguments)
+
+    def cooling_down(self, begin_step: int, end_step: int) -> Self:
+        """Return the same with a learning rate that falls to zero between two steps.
+
+        Raises:
+            PruningConfigError: see ``cool_down``.
+        """
+        optimizer = _copied(self.optimizer)
+        cool_down(_unscaled(optimizer), begin_step, end_step)
+        return dataclasses.replace(self, optimizer=optimizer)
 
     def compile(self, model: keras.Model) -> None:
         """Compile ``model``, with an optimizer that has made no step."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import keras
@@ -41,6 +42,14 @@ class Scheduled:
         return Level(
             sparsity=0.0 if last_update is None else self.schedule.sparsity_at(last_update),
             last_sparsity=self.schedule.last_sparsity,
+        )
+
+    def step_of_last_sparsity(self, total_steps: int) -> int:
+        """Step after which the sparsity rises no more; ``total_steps`` if it never gets there."""
+        return bisect_left(
+            range(total_steps),
+            self.schedule.last_sparsity,
+            key=lambda step: self.level_at(step).sparsity,
         )
 
     def count_pruned(self, step: int) -> int:

@@ -18,6 +18,7 @@ from pruning_core.copying import plain_copy
 from pruning_core.distillation import distil
 from pruning_core.errors import PruningConfigError
 from pruning_core.groups import by_schedule
+from pruning_core.optimizer import PruningOptimizer
 from pruning_core.recipe import Distillation
 from pruning_core.reporting import SparsityReport, report
 from pruning_core.selection import select_pruned
@@ -40,12 +41,14 @@ class Pruning:
         distillation: How much the given model, as it is now, teaches the copy; ``None`` for not
             at all. With weight 1 neither loss nor labels are needed, and the training measures
             ``metrics`` only if they are given.
+        cool_down: Let the learning rate fall to zero, along half a cosine, from where the last
+            sparsity is reached to the last step.
         copy: False prunes the given model itself, and compiles it anew: for a caller who needs
             it no more, and whose memory does not hold it twice.
 
     Raises:
         PruningConfigError: a schedule cannot reach its target in ``total_steps``, a rule matches
-            no layer, or there is a training but no loss.
+            no layer, there is a training but no loss, or no time to cool down.
         UnsupportedModelError: nothing in the model can be pruned by ``config``.
     """
 
@@ -59,6 +62,7 @@ class Pruning:
         loss: Any = None,
         metrics: Any = None,
         distillation: Distillation | None = None,
+        cool_down: bool = False,
         copy: bool = True,
     ) -> None:
         """Copy and compile; nothing is pruned yet."""
@@ -73,15 +77,24 @@ class Pruning:
         teacher = model if copy or distillation is None else plain_copy(model)
         self.model = plain_copy(model) if copy else model
         self._scheduled = by_schedule(self.model, self.config)
-        measures = needs_labels or metrics is not None
-        training = self._compilation if measures else self._compilation.without_metrics()
-        self._optimizer = training.compile_pruning(
-            self.model, [position for group in self._scheduled for position in group.positions]
+        self._optimizer = self._compile(
+            with_metrics=needs_labels or metrics is not None, with_cool_down=cool_down
         )
         if distillation is not None:
             distil(self.model, teacher, distillation)
         fuse_batch_normalization(self.model)
         self.callback = MaskUpdates(self._optimizer, self._scheduled)
+
+    def _compile(self, *, with_metrics: bool, with_cool_down: bool) -> PruningOptimizer:
+        training = self._compilation if with_metrics else self._compilation.without_metrics()
+        if with_cool_down:
+            reached = max(
+                group.step_of_last_sparsity(self.total_steps) for group in self._scheduled
+            )
+            training = training.cooling_down(reached, self.total_steps)
+        return training.compile_pruning(
+            self.model, [position for group in self._scheduled for position in group.positions]
+        )
 
     @property
     def step(self) -> int:
@@ -157,6 +170,7 @@ def prune(  # noqa: PLR0913 - the arguments of fit and compile, as a user of Ker
     loss: Any = None,
     metrics: Any = None,
     distillation: Distillation | None = None,
+    cool_down: bool = False,
     verbose: str | int = "auto",
 ) -> Pruned:
     """Return a pruned copy of ``model``, fine-tuned on ``x`` and ``y`` while it is pruned.
@@ -178,6 +192,7 @@ def prune(  # noqa: PLR0913 - the arguments of fit and compile, as a user of Ker
         loss: Needed where the model is not compiled.
         metrics: Instead of the model's own.
         distillation: See ``Pruning``; its weight must be 1 where there is no ``y``.
+        cool_down: See ``Pruning``.
         verbose: As in ``fit``.
 
     Raises:
@@ -196,6 +211,7 @@ def prune(  # noqa: PLR0913 - the arguments of fit and compile, as a user of Ker
         loss=loss,
         metrics=metrics,
         distillation=_without_labels(distillation) if lacks_labels else distillation,
+        cool_down=cool_down,
     )
     history: dict[str, list[float]] = {}
     if x is not None:
