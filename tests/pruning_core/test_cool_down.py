@@ -86,7 +86,7 @@ def test_it_is_saved_and_loaded_with_an_optimizer(rate):
     ],
 )
 def test_it_begins_where_the_last_sparsity_is_reached(schedule, begin):
-    expected = [CoolDown(0.5, begin, STEPS)(step) for step in range(STEPS)]
+    expected = rates(CoolDown(0.5, begin, STEPS), range(STEPS))
 
     assert rates_of_steps(cooled(schedule)) == pytest.approx(expected)
 
