@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from pruning_core.acceleration import compiled
+from pruning_core.acceleration import compiled, zero_except
 from pruning_core.mask import Mask
 from pruning_core.randomness import RandomState
 
@@ -203,6 +203,5 @@ def _are_same(ones: Sequence[Any], others: Sequence[Any]) -> bool:
 
 
 def _zero_where_pruned(variable: keras.Variable, mask: keras.Variable) -> None:
-    # Not a product: 0 * -1 is -0.0, and 0 * inf is NaN.
     values, keep = ops.convert_to_tensor(variable), ops.convert_to_tensor(mask)
-    variable.assign(ops.where(keep, values, ops.zeros_like(values)))
+    variable.assign(zero_except(keep, values))

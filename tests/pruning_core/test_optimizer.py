@@ -36,6 +36,17 @@ def test_masks_hold_until_they_are_replaced():
     assert optimizer.masks_done_up_to() == 9
 
 
+def test_what_is_pruned_is_positive_zero_whatever_it_was():
+    optimizer, (weights,) = optimizer_of([-1.0, np.inf, np.nan, -0.0, 2.0], pruned=[0])
+    optimizer.build([weights])
+
+    optimizer.set_masks({0: np.array([False, False, False, False, True])}, up_to=0)
+
+    values = keras.ops.convert_to_numpy(weights)
+    assert values.tolist() == [0, 0, 0, 0, 2]
+    assert not np.signbit(values).any()
+
+
 def test_gradients_may_come_without_variables_as_on_jax():
     optimizer, (weights,) = optimizer_of([1.0, 2.0], pruned=[0])
     optimizer.build([weights])
