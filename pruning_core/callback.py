@@ -120,5 +120,5 @@ def _values(variable: keras.Variable) -> NDArray[Any]:
     """Return what the variable holds; what the backend holds itself, where that is in memory."""
     if keras.backend.backend() == "torch":
         return keras.ops.convert_to_numpy(variable)
-    # convert_to_numpy would copy.
-    return np.asarray(keras.ops.convert_to_tensor(variable.value))
+    # What convert_to_numpy returns is a copy; this is not.
+    return np.asarray(keras.ops.stop_gradient(variable.value))

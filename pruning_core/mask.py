@@ -19,9 +19,9 @@ from pruning_core.criterion import Magnitudes, Scores
 Mask = NDArray[np.bool_]
 
 #: Scores that are looked at together: few enough for a core's cache.
-_PIECE = 1 << 16
+_PIECE = 1 << 18
 #: Scores that a thread takes at a time.
-_STRETCH = 16 * _PIECE
+_STRETCH = 4 * _PIECE
 #: Scores that are drawn to guess where the threshold lies.
 _SAMPLE = 1 << 17
 
