@@ -37,7 +37,7 @@ _MAKE_FILES = "import sys; from pathlib import Path; from worker.demo_model impo
 _MAKE_FILES += "main(Path(sys.argv[1]), epochs=4)"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def making_files(tmp_path_factory) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
     """Begin to make the files; meanwhile the service can start."""
     folder = tmp_path_factory.mktemp("files")
@@ -46,20 +46,20 @@ def making_files(tmp_path_factory) -> Iterator[tuple[Path, subprocess.Popen[byte
         yield folder, process
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def data_dir(tmp_path_factory) -> Path:
     """Folder that keeps everything of the service."""
     return tmp_path_factory.mktemp("data")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def address(making_files, data_dir) -> Iterator[str]:  # noqa: ARG001 - it begins first
     """Address of the running service."""
     with running_service(data_dir) as address:
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def files(making_files) -> Path:
     """Folder with ``digits.keras`` and ``digits.npz``."""
     folder, process = making_files
@@ -67,7 +67,7 @@ def files(making_files) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """A Chromium without a window."""
     expect.set_options(timeout=_PATIENCE_MS)
@@ -77,7 +77,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def opened(browser, address) -> Iterator[Callable[..., Watched]]:
     """Open a page in a profile of its own: ``opened("/jobs", width=390, color_scheme="dark")``."""
     contexts: list[BrowserContext] = []
@@ -101,7 +101,7 @@ def opened(browser, address) -> Iterator[Callable[..., Watched]]:
         context.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def uploaded(opened, files) -> str:
     """Address of the page with the model and the data already there."""
     page = opened("/").page
@@ -119,13 +119,13 @@ def page(opened) -> Iterator[Page]:
     assert {url.partition("/")[0] for url in watched.requested} <= {"http:", "blob:"}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def walk(opened, files, shoot, tmp_path_factory) -> Walk:
     """The whole way, gone once for all tests."""
     return go(opened("/"), files, tmp_path_factory.mktemp("downloads"), shoot)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shoot() -> Callable[[Page, str], None]:
     """Keep a picture of the whole page for the documentation, where they were asked for."""
 
@@ -136,7 +136,7 @@ def shoot() -> Callable[[Page, str], None]:
     return shoot
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def axe() -> str:
     """The script of axe-core, which looks for what hinders people."""
     path = INSTALLED / "node_modules" / "axe-core" / "axe.min.js"

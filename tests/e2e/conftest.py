@@ -14,7 +14,7 @@ from tests.e2e.calls import ROOT
 from tests.e2e.processes import descendants, is_alive
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def files(tmp_path_factory) -> Path:
     """Folder with every model and dataset of these tests."""
     folder = tmp_path_factory.mktemp("files")
@@ -28,7 +28,7 @@ def files(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def address(tmp_path_factory) -> Iterator[str]:
     """Address of the running service."""
     with running_service(tmp_path_factory.mktemp("data")) as address:
@@ -37,7 +37,7 @@ def address(tmp_path_factory) -> Iterator[str]:
     assert not [pid for pid in started if is_alive(pid)], "the service left processes behind"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client(address) -> Iterator[httpx2.Client]:
     """Client of the running service."""
     with httpx2.Client(base_url=address, timeout=60) as client:
