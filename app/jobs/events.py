@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from app.jobs.job import Job
+from app.jobs.job import Job, Progress
 
 
 class EventKind(StrEnum):
@@ -17,7 +17,7 @@ class EventKind(StrEnum):
     STATUS = "status"  #: ``{"status", "failure"}``; the last event of a job is one of these.
     STAGE = "stage"  #: ``{"stage"}``
     WARNING = "warning"  #: ``{"code", "message"}``
-    PROGRESS = "progress"  #: The fields of ``Progress``.
+    PROGRESS = "progress"  #: The fields of ``Progress``; ``layers`` only where they have changed.
     EPOCH = "epoch"  #: One row of the history by epoch: ``{"epoch", "loss", …}``.
 
 
@@ -49,4 +49,10 @@ def changes(before: Job | None, after: Job) -> Iterator[Told]:
     for notice in after.warnings[len(known) :]:
         yield EventKind.WARNING, notice.model_dump(mode="json")
     if after.progress is not None and (before is None or before.progress != after.progress):
-        yield EventKind.PROGRESS, after.progress.model_dump(mode="json")
+        yield EventKind.PROGRESS, _progress(before and before.progress, after.progress)
+
+
+def _progress(before: Progress | None, after: Progress) -> Mapping[str, JsonValue]:
+    known = () if before is None else before.layers
+    # Layers change with a mask update only, and there can be hundreds.
+    return after.model_dump(mode="json", exclude={"layers"} if after.layers == known else None)

@@ -72,6 +72,14 @@ class FileRef(_Record):
     sha256: str
 
 
+class LayerProgress(_Record):
+    """How far one weight tensor is."""
+
+    name: str  #: Path of the layer, for example ``encoder/dense``.
+    weight: str  #: Name of the weight in its layer, for example ``kernel``.
+    sparsity: float  #: Fraction of zeros, in [0, 1].
+
+
 class Progress(_Record):
     """How far the fine-tuning is."""
 
@@ -81,6 +89,7 @@ class Progress(_Record):
     epochs: int
     sparsity: float  #: Fraction of zeros among the prunable weights, now.
     eta_seconds: float | None  #: Until the last step; ``None`` while nothing is known.
+    layers: tuple[LayerProgress, ...] = ()  #: Those that are pruned, as last counted.
 
 
 class Notice(_Record):

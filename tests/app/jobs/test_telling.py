@@ -5,7 +5,7 @@ import pytest
 from app.jobs.errors import JobNotFoundError
 from app.jobs.events import EventKind
 from app.jobs.history import HistoryChunk, Scope, joined
-from app.jobs.job import Failure, Notice, Stage
+from app.jobs.job import Failure, LayerProgress, Notice, Stage
 
 FAILURE = Failure(code="training_diverged", message="The loss is NaN.", hint="Learn slower.")
 CHANCE = Notice(code="baseline_at_chance", message="The model guesses.")
@@ -27,7 +27,7 @@ def test_every_change_of_a_job_is_told_in_order(store, mine, caller, progress):
         (EventKind.STAGE, {"stage": "baseline"}),
         (EventKind.WARNING, {"code": CHANCE.code, "message": CHANCE.message}),
         (EventKind.STAGE, {"stage": "fine_tuning"}),
-        (EventKind.PROGRESS, progress.model_dump()),
+        (EventKind.PROGRESS, progress.model_dump(exclude={"layers"})),
         (EventKind.STATUS, {"status": "failed", "failure": FAILURE.model_dump()}),
     ]
 
@@ -44,6 +44,17 @@ def test_what_did_not_change_is_not_told_again(store, mine, caller, progress):
         store.record(claim, stage=Stage.BASELINE, progress=progress, notices=[CHANCE])
 
     assert len(mine.events(claim.job.id)) == 2 + 3
+
+
+def test_layers_are_told_when_they_have_changed_and_kept_in_the_job(store, mine, caller, progress):
+    half = (LayerProgress(name="conv", weight="kernel", sparsity=0.5),)
+    claim = caller.claimed()
+    for step in (1, 2):
+        store.record(claim, progress=progress.model_copy(update={"step": step, "layers": half}))
+    store.record(claim, progress=progress.model_copy(update={"step": 3}))
+
+    told_layers = [data.get("layers") for _, data in told(mine, claim.job.id) if "step" in data]
+    assert told_layers == [[half[0].model_dump()], None, []]
 
 
 def test_numbers_rise_by_one_over_all_attempts(store, mine, caller, clock, lease, progress):
