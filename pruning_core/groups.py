@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from bisect import bisect_left
 from dataclasses import dataclass
 
 import keras
@@ -11,7 +10,7 @@ import keras
 from pruning_core.allocation import Level, forecast
 from pruning_core.config import Allocation, PruningConfig
 from pruning_core.granularity import Kernel
-from pruning_core.schedule import Schedule
+from pruning_core.schedule import Schedule, sparsity_in_force
 from pruning_core.selection import Prune, Selected, select_pruned
 
 
@@ -38,18 +37,9 @@ class Scheduled:
 
     def level_at(self, step: int) -> Level:
         """How far the latest update up to ``step`` goes."""
-        last_update = self.schedule.last_update(step)
         return Level(
-            sparsity=0.0 if last_update is None else self.schedule.sparsity_at(last_update),
+            sparsity=sparsity_in_force(self.schedule, step),
             last_sparsity=self.schedule.last_sparsity,
-        )
-
-    def step_of_last_sparsity(self, total_steps: int) -> int:
-        """Step after which the sparsity rises no more; ``total_steps`` if it never gets there."""
-        return bisect_left(
-            range(total_steps),
-            self.schedule.last_sparsity,
-            key=lambda step: self.level_at(step).sparsity,
         )
 
     def count_pruned(self, step: int) -> int:

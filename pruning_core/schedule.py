@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self, TypeAlias, TypeVar
 
@@ -331,6 +332,29 @@ class Iterative:
 Schedule: TypeAlias = Constant | PolynomialDecay | OneShot | Iterative
 
 _Ranged = TypeVar("_Ranged", Constant, PolynomialDecay, Iterative)
+
+
+def sparsity_in_force(schedule: Schedule, step: int) -> float:
+    """Return the sparsity that the latest update up to ``step`` asks for; 0 before the first.
+
+    >>> schedule = PolynomialDecay(final_sparsity=0.8, end_step=100, power=1.0, frequency=50)
+    >>> [sparsity_in_force(schedule, step) for step in (0, 49, 50, 99, 100)]
+    [0.0, 0.0, 0.4, 0.4, 0.8]
+    """
+    last_update = schedule.last_update(step)
+    return 0.0 if last_update is None else schedule.sparsity_at(last_update)
+
+
+def step_of_last_sparsity(schedule: Schedule, total_steps: int) -> int:
+    """Return the step after which the sparsity rises no more.
+
+    ``total_steps`` if that is the last step or comes after it.
+    """
+    return bisect_left(
+        range(total_steps),
+        schedule.last_sparsity,
+        key=lambda step: sparsity_in_force(schedule, step),
+    )
 
 
 def _require_range(begin_step: int, end_step: int | None) -> None:

@@ -21,6 +21,7 @@ from pruning_core.groups import by_schedule
 from pruning_core.optimizer import PruningOptimizer
 from pruning_core.recipe import Distillation
 from pruning_core.reporting import SparsityReport, report
+from pruning_core.schedule import step_of_last_sparsity
 from pruning_core.selection import select_pruned
 
 
@@ -89,7 +90,8 @@ class Pruning:
         training = self._compilation if with_metrics else self._compilation.without_metrics()
         if with_cool_down:
             reached = max(
-                group.step_of_last_sparsity(self.total_steps) for group in self._scheduled
+                step_of_last_sparsity(group.schedule, self.total_steps)
+                for group in self._scheduled
             )
             training = training.cooling_down(reached, self.total_steps)
         return training.compile_pruning(
