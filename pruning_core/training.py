@@ -90,8 +90,7 @@ class Pruning:
         training = self._compilation if with_metrics else self._compilation.without_metrics()
         if with_cool_down:
             reached = max(
-                step_of_last_sparsity(group.schedule, self.total_steps)
-                for group in self._scheduled
+                step_of_last_sparsity(group.schedule, self.total_steps) for group in self._scheduled
             )
             training = training.cooling_down(reached, self.total_steps)
         return training.compile_pruning(
