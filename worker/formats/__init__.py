@@ -1,0 +1,1 @@
+"""The formats besides ``.keras``, a module each: how a file is written, opened and run."""
