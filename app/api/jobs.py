@@ -13,8 +13,8 @@ from app.api.examples import ORDER_BODY
 from app.api.orders import receive_order
 from app.api.room import ROOM_FOR_JOB
 from app.api.services import ServicesDep
-from app.api.views import JobPage, MetricsView
-from app.jobs.job import Job, JobStatus
+from app.api.views import JobPage, JobView, MetricsView
+from app.jobs.job import JobStatus
 from app.jobs.plan import Plan
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -44,7 +44,7 @@ async def submit_job(
     response: Response,
     services: ServicesDep,
     idempotency_key: IdempotencyKey = None,
-) -> Job:
+) -> JobView:
     """Have a model pruned.
 
     Send the files as a form, or name by id what was uploaded before. Without data the model is
@@ -55,7 +55,7 @@ async def submit_job(
             lambda: admission.submit(services, order, idempotency_key=idempotency_key)
         )
     response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return job
+    return JobView.of(job)
 
 
 @router.post(
@@ -81,13 +81,13 @@ def list_jobs(
 ) -> JobPage:
     """List jobs, the newest first."""
     page = services.store.jobs(limit=limit, after=after, status=status)
-    return JobPage(jobs=tuple(page.jobs), next_cursor=page.next_cursor)
+    return JobPage(jobs=tuple(JobView.of(job) for job in page.jobs), next_cursor=page.next_cursor)
 
 
 @router.get("/{job_id}", responses=problem_responses(404, 503))
-def get_job(job_id: str, services: ServicesDep) -> Job:
+def get_job(job_id: str, services: ServicesDep) -> JobView:
     """Show a job: where it stands, how far it is, and in the end its result."""
-    return services.store.job(job_id)
+    return JobView.of(services.store.job(job_id))
 
 
 @router.get("/{job_id}/metrics", responses=problem_responses(404, 503))
@@ -97,9 +97,9 @@ def get_metrics(job_id: str, services: ServicesDep) -> MetricsView:
 
 
 @router.post("/{job_id}/cancel", status_code=202, responses=problem_responses(404, 409, 503))
-def cancel_job(job_id: str, services: ServicesDep) -> Job:
+def cancel_job(job_id: str, services: ServicesDep) -> JobView:
     """Withdraw a job. A queued one is cancelled at once, a running one within seconds."""
-    return services.store.request_cancel(job_id)
+    return JobView.of(services.store.request_cancel(job_id))
 
 
 @router.delete("/{job_id}", status_code=204, responses=problem_responses(404, 409, 503))

@@ -18,10 +18,21 @@ class _View(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class JobView(Job):
+    """A job, and where it stands as a page."""
+
+    report_url: str = Field(description="Its report, an HTML page, relative to the server")
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """Show ``job``."""
+        return cls(report_url=f"/v1/jobs/{job.id}/report", **dict(job))
+
+
 class JobPage(_View):
     """Some jobs, the newest first."""
 
-    jobs: tuple[Job, ...]
+    jobs: tuple[JobView, ...]
     next_cursor: str | None = Field(description="`after` of the next page; null on the last")
 
 

@@ -185,8 +185,8 @@ class Worker:
             history=[HistoryChunk(scope="step", columns={"step": (1, 2), "loss": (0.5, 0.25)})],
         )
 
-    def succeed(self, job_id, content=b"0123456789"):
-        claim = self.claim(job_id)
+    def succeed(self, job_id, content=b"0123456789", *, claim=None, **found_out):
+        claim = claim or self.claim(job_id)
         file = self.folder / "pruned"
         file.write_bytes(content)
         key = artifact_key(job_id, claim.fence, "model.keras")
@@ -198,17 +198,17 @@ class Worker:
             bytes=len(content),
             sha256=sha256(content).hexdigest(),
         )
-        result = JobResult(
-            baseline=None,
-            pruned=None,
-            evaluated_on=None,
-            sparsity=0.8,
-            uploaded=Uploaded(bytes=10, bytes_without_optimizer=5),
-            parameters=ParameterCounts(total=212, prunable=192, nonzero=58),
-            layers=(),
-            artifacts=(),
-        )
-        self.backends.store.succeed(claim, result, [artifact])
+        result = {
+            "baseline": None,
+            "pruned": None,
+            "evaluated_on": None,
+            "sparsity": 0.8,
+            "uploaded": Uploaded(bytes=10, bytes_without_optimizer=5),
+            "parameters": ParameterCounts(total=212, prunable=192, nonzero=58),
+            "layers": (),
+            "artifacts": (),
+        }
+        self.backends.store.succeed(claim, JobResult(**result | found_out), [artifact])
 
     def fail(self, job_id):
         failure = Failure(code="runner_died", message="It died.", hint="Try again.")

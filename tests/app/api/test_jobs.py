@@ -34,6 +34,7 @@ def test_a_job_has_every_member_of_the_contract(job):
         "warnings",
         "failure",
         "result",
+        "report_url",
     }
     assert job["created_at"].endswith("Z")
 

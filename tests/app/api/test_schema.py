@@ -73,6 +73,7 @@ def test_every_call_of_the_contract_is_there(schema):
         ("POST", "/v1/jobs/{job_id}/cancel"),
         ("GET", "/v1/jobs/{job_id}/events"),
         ("GET", "/v1/jobs/{job_id}/metrics"),
+        ("GET", "/v1/jobs/{job_id}/report"),
         ("GET", "/v1/jobs/{job_id}/artifacts"),
         ("GET", "/v1/jobs/{job_id}/artifacts/{name}"),
         ("POST", "/v1/models"),
