@@ -1,4 +1,4 @@
-"""The ``weights`` format: what is written comes back, small, or is refused."""
+"""The file of the ``weights`` formats: what is written comes back, small, or is refused."""
 
 import copy
 import hashlib
@@ -21,7 +21,7 @@ from pruning_core.config import Block, Channel, NOfM, Uniform, Unstructured
 from pruning_core.criterion import magnitude
 from pruning_core.granularity import Kernel
 from worker.formats import weights_reader
-from worker.formats.weights import Weight, pack
+from worker.formats.weights_writer import Weight, pack
 from worker.formats.weights_reader import PREFIX, CorruptWeightsError, unpack
 
 GRANULARITIES = [
