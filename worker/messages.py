@@ -11,6 +11,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
+from app.jobs.formats import ArtifactFormat
 from app.jobs.history import HistoryChunk
 from app.jobs.job import Failure, Notice, Progress, Stage
 from app.jobs.result import (
@@ -103,6 +104,55 @@ class Verified(_Message):
     artifact: ArtifactResult
 
 
+class ConvertOrder(_Message):
+    """Write the exported file in other formats.
+
+    Each under its name in ``FILE_NAMES``, and beside it, see ``dense_name``, the same network in
+    the same way with no weight zero, to time it against.
+    """
+
+    kind: Literal["convert"] = "convert"
+    folder: Path  #: As in ``PruneOrder``, like the paths that follow.
+    model: Path
+    dataset: Path | None
+    spec: JobSpec
+    formats: tuple[ArtifactFormat, ...]
+
+
+class Converted(_Message):
+    """The order ``convert`` is carried out; each file was reported when it was written."""
+
+    kind: Literal["converted"] = "converted"
+
+
+class ConvertedFile(_Message):
+    """One file that was written by the order ``convert``."""
+
+    format: ArtifactFormat
+    path: Path
+    dense: Path
+    remarks: tuple[str, ...]
+
+
+class CheckOrder(_Message):
+    """Open converted files by their own runtimes, hold them against the pruned model, measure."""
+
+    kind: Literal["check"] = "check"
+    folder: Path  #: As in ``PruneOrder``, like the paths that follow.
+    model: Path  #: What they were made from, verified.
+    dataset: Path | None
+    reference: Path
+    spec: JobSpec
+    pruned: Pruned
+    files: tuple[ConvertedFile, ...]
+
+
+class Checked(_Message):
+    """The order ``check`` is carried out; each file was reported when its figures were known."""
+
+    kind: Literal["checked"] = "checked"
+
+
 class Ready(_Message):
     """Keras is imported; the runner waits for its order."""
 
@@ -131,6 +181,29 @@ class Noticed(_Message):
     notice: Notice
 
 
+class FileWritten(_Message):
+    """A file of another format is there."""
+
+    kind: Literal["file_written"] = "file_written"
+    format: ArtifactFormat
+    remarks: tuple[str, ...]  #: Whole sentences on what is particular about it.
+
+
+class FileChecked(_Message):
+    """A converted file holds; what was measured on it."""
+
+    kind: Literal["file_checked"] = "file_checked"
+    artifact: ArtifactResult
+
+
+class FileFailed(_Message):
+    """A file could not be written, or does not hold, and will not be published."""
+
+    kind: Literal["file_failed"] = "file_failed"
+    format: ArtifactFormat
+    fault: str  #: Continues "model.onnx is not published: ".
+
+
 class Refused(_Message):
     """The job cannot be carried out."""
 
@@ -138,16 +211,35 @@ class Refused(_Message):
     failure: Failure
 
 
-Order: TypeAlias = Annotated[PruneOrder | VerifyOrder, Field(discriminator="kind")]
-Outcome: TypeAlias = Pruned | Verified
-Update: TypeAlias = StageBegun | Advanced | Noticed
+Order: TypeAlias = Annotated[
+    PruneOrder | VerifyOrder | ConvertOrder | CheckOrder, Field(discriminator="kind")
+]
+Outcome: TypeAlias = Pruned | Verified | Converted | Checked
+FileReport: TypeAlias = FileWritten | FileChecked | FileFailed
+Update: TypeAlias = StageBegun | Advanced | Noticed | FileReport
 Report: TypeAlias = Annotated[
-    Ready | StageBegun | Advanced | Noticed | Refused | Pruned | Verified,
+    Ready
+    | StageBegun
+    | Advanced
+    | Noticed
+    | FileWritten
+    | FileChecked
+    | FileFailed
+    | Refused
+    | Pruned
+    | Verified
+    | Converted
+    | Checked,
     Field(discriminator="kind"),
 ]
 
 _orders: TypeAdapter[Order] = TypeAdapter(Order)
 _reports: TypeAdapter[Report] = TypeAdapter(Report)
+
+
+def dense_name(name: str) -> str:
+    """Return what the file is called that a converted file is timed against."""
+    return f"dense.{name}"
 
 
 def line_of(message: Order | Report) -> bytes:

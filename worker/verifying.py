@@ -10,11 +10,7 @@ knows Keras: a file that needed it would not open here.
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
-import statistics
-import time
-import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -24,12 +20,14 @@ import numpy as np
 import tensorflow as tf
 
 from app.jobs.job import Stage
-from app.jobs.result import ArtifactResult, LayerSparsity, Metrics, ParameterCounts
+from app.jobs.result import ArtifactResult, Latency, LayerSparsity, Metrics, ParameterCounts
 from pruning_core.criterion import magnitude
 from pruning_core.granularity import Kernel, units_of
 from worker.data import Array, Samples, read_dataset
+from worker.dense import fill_zeros
 from worker.errors import RefusedError
 from worker.feeding import Feeder, input_names
+from worker.latency import all_threads, race, remark_on_speed
 from worker.messages import (
     PlannedUnits,
     Pruned,
@@ -41,6 +39,7 @@ from worker.messages import (
 )
 from worker.models import compile_to, evaluate, first_line
 from worker.reference import answers, read_labels, read_reference
+from worker.weighing import weigh
 
 #: Largest difference from the pruned model, for outputs of size 1; larger ones may differ by as
 #: much in proportion.
@@ -53,12 +52,6 @@ _ZERO_UNITS = {
     "n_of_m": "zeros in its pattern",
     "channel": "outputs of zeros",
 }
-
-_GZIP = 31  #: zlib's number for the gzip format with the largest window.
-_CHUNK_BYTES = 1 << 20
-_WARM_UP_CALLS = 5
-_TIMED_CALLS = 50
-_TIMED_SECONDS = 2.0
 
 
 def verify(order: VerifyOrder, report: Callable[[Update], None]) -> Verified:
@@ -75,7 +68,9 @@ def verify(order: VerifyOrder, report: Callable[[Update], None]) -> Verified:
     layers = _require_planned_zeros(model, order.pruned)
     tensors = order.pruned.tensors
     pruned = [tensor for tensor in tensors if tensor.planned is not None]
-    content_sha256, gzip_bytes = _weigh(order.artifact)
+    weight = weigh(order.artifact)
+    latency = _raced(model, feeder, inputs, order.artifact)
+    remark = remark_on_speed(latency, order.spec.granularity, form="keras")
     return Verified(
         sparsity=_zeros(pruned) / _size(pruned),
         parameters=ParameterCounts(
@@ -85,13 +80,17 @@ def verify(order: VerifyOrder, report: Callable[[Update], None]) -> Verified:
         artifact=ArtifactResult(
             name=order.artifact.name,
             format="keras",
-            bytes=order.artifact.stat().st_size,
-            compressed_bytes=gzip_bytes,
-            sha256=content_sha256,
+            bytes=weight.bytes,
+            compressed_bytes=weight.gzip_bytes,
+            sha256=weight.sha256,
             verified=True,
             max_abs_error=error,
             metrics=_measure(model, feeder, order),
-            latency_ms=_latency_ms(model, feeder, inputs),
+            latency_ms=latency[-1].pruned.median_ms,
+            latency=latency,
+            compressed=weight.compressed,
+            nonzero=_size(tensors) - _zeros(tensors),
+            remarks=(remark,),
         ),
     )
 
@@ -218,26 +217,19 @@ def _measure(model: keras.Model, feeder: Feeder, order: VerifyOrder) -> Metrics:
     return evaluate(model, feeder.in_order(held_out))
 
 
-def _weigh(path: Path) -> tuple[str, int]:
-    """Return the file's SHA-256 and its size under ``gzip -9``."""
-    digest, compressor, size = hashlib.sha256(), zlib.compressobj(9, wbits=_GZIP), 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(compressor.compress(chunk))
-    return digest.hexdigest(), size + len(compressor.flush())
-
-
-def _latency_ms(model: keras.Model, feeder: Feeder, inputs: list[Array]) -> float:
-    predict: Any = tf.function(functools.partial(model, training=False))
+def _raced(
+    model: keras.Model, feeder: Feeder, inputs: list[Array], path: Path
+) -> tuple[Latency, ...]:
+    """Time predictions of one sample, on as many threads as TensorFlow was started with."""
+    dense = _open(path)
+    fill_zeros(dense)
     sample = keras.tree.pack_sequence_as(
         feeder.structure, [tf.constant(array[:1]) for array in inputs]
     )
-    for _ in range(_WARM_UP_CALLS):
-        predict(sample)
-    seconds: list[float] = []
-    while len(seconds) < _TIMED_CALLS and sum(seconds) < _TIMED_SECONDS:
-        started = time.perf_counter()
-        keras.tree.map_structure(np.asarray, predict(sample))
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds) * 1000
+    race_of = (_predicting(each, sample) for each in (model, dense))
+    return (race(*race_of, threads=all_threads()),)
+
+
+def _predicting(model: keras.Model, sample: Any) -> Callable[[], object]:
+    predict: Any = tf.function(functools.partial(model, training=False))
+    return lambda: keras.tree.map_structure(np.asarray, predict(sample))

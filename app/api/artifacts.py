@@ -9,11 +9,14 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
+from app.api.encodings import preferred
 from app.api.errors import problem_responses
 from app.api.ranges import ByteRange, requested_range
 from app.api.services import Services, ServicesDep
 from app.api.views import ArtifactView
 from app.jobs.artifacts import StoredArtifact
+from app.jobs.formats import SUFFIXES
+from app.jobs.result import Compressed
 
 router = APIRouter(prefix="/v1/jobs", tags=["artifacts"])
 
@@ -22,8 +25,9 @@ _BINARY = {_MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 
 
 class _Conditions(BaseModel):
-    """Which bytes, and only if what; RFC 9110, sections 13 and 14."""
+    """Which bytes, in which form, and only if what; RFC 9110, sections 12 to 14."""
 
+    accept_encoding: str = ""
     if_none_match: str = ""
     range: str = ""
     if_range: str | None = None
@@ -65,20 +69,44 @@ def download_artifact(
     """Download a file.
 
     Its `ETag` is its SHA-256, `Repr-Digest` states the same in the form of RFC 9530, and an
-    interrupted download goes on with `Range`.
+    interrupted download goes on with `Range`. Where the file becomes smaller, who accepts `zstd` or
+    `gzip` gets it compressed, as `Content-Encoding` says, unless `Range` asks for a part.
     """
     artifact = services.store.artifact(job_id, name)
-    headers = _headers(artifact)
+    encoded = None if conditions.range else _encoded(services, job_id, artifact, conditions)
+    sent = _sent(artifact, encoded)
+    headers = _headers(sent)
+    if encoded is not None:
+        headers["Content-Encoding"] = encoded.encoding
     if _names(conditions.if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     headers["Content-Disposition"] = f'attachment; filename="{artifact.name}"'
     if request.method == "HEAD":
-        whole = {**headers, "Content-Length": str(artifact.bytes)}
+        whole = {**headers, "Content-Length": str(sent.bytes)}
         return Response(headers=whole, media_type=_MEDIA_TYPE)
     # A range of another version of the file would not fit what the client has: it gets it whole.
     still_fits = conditions.if_range in {None, headers["ETag"]}
     wanted = requested_range(conditions.range, size=artifact.bytes) if still_fits else None
-    return _bytes(services, artifact, wanted, headers)
+    return _bytes(services, sent, wanted, headers)
+
+
+def _encoded(
+    services: Services, job_id: str, artifact: StoredArtifact, conditions: _Conditions
+) -> Compressed | None:
+    result = services.store.job(job_id).result
+    results = () if result is None else result.artifacts
+    offered = next((each.compressed for each in results if each.name == artifact.name), ())
+    return preferred(conditions.accept_encoding, offered)
+
+
+def _sent(artifact: StoredArtifact, encoded: Compressed | None) -> StoredArtifact:
+    """Return the file as it is sent."""
+    if encoded is None:
+        return artifact
+    key = artifact.key + SUFFIXES[encoded.encoding]
+    return artifact.model_copy(
+        update={"key": key, "bytes": encoded.bytes, "sha256": encoded.sha256}
+    )
 
 
 def _headers(artifact: StoredArtifact) -> dict[str, str]:
@@ -87,6 +115,7 @@ def _headers(artifact: StoredArtifact) -> dict[str, str]:
         "ETag": f'"{artifact.sha256}"',
         "Repr-Digest": f"sha-256=:{digest}:",
         "Accept-Ranges": "bytes",
+        "Vary": "Accept-Encoding",
         # Asked for again each time, because a job can be deleted; answered by a 304.
         "Cache-Control": "private, no-cache",
     }

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from app.jobs.figures import Figure
+from app.jobs.formats import Encoding
 
 Metrics = dict[str, Figure]
 
@@ -44,6 +45,29 @@ class LayerSparsity(_Record):
     reason: str | None  #: Why it was not pruned; ``None`` when it was.
 
 
+class Timing(_Record):
+    """How long one prediction of one sample takes."""
+
+    median_ms: float
+    spread_ms: float  #: Between the quartiles.
+
+
+class Latency(_Record):
+    """A file's timing beside that of the same network with no weight zero, measured in turns."""
+
+    threads: int
+    pruned: Timing
+    dense: Timing
+
+
+class Compressed(_Record):
+    """A file as it is sent to who accepts this ``Content-Encoding``."""
+
+    encoding: Encoding
+    bytes: int
+    sha256: str
+
+
 class ArtifactResult(_Record):
     """One downloadable file and what was measured on it."""
 
@@ -55,7 +79,11 @@ class ArtifactResult(_Record):
     verified: bool
     max_abs_error: float  #: Largest difference from the pruned model's outputs, real samples.
     metrics: Metrics
-    latency_ms: float  #: Median time of one prediction of one sample.
+    latency_ms: float  #: Median time of one prediction of one sample, all threads.
+    latency: tuple[Latency, ...] = ()  #: On one thread, where the runtime can; on all.
+    compressed: tuple[Compressed, ...] = ()  #: Empty where compressing gains nothing.
+    nonzero: int | None = None  #: Weights in the file that are not zero.
+    remarks: tuple[str, ...] = ()  #: Whole sentences on what is particular about it.
 
 
 class JobResult(_Record):

@@ -1,0 +1,29 @@
+"""The formats in which a pruned model can be had, and the names of their files."""
+
+from typing import Literal
+
+ArtifactFormat = Literal[
+    "keras",
+    "litert",
+    "litert_fp16",
+    "litert_int8",
+    "litert_sparse",
+    "onnx",
+    "saved_model",
+]
+
+#: What the file of each format is called; no two have the same name.
+FILE_NAMES: dict[ArtifactFormat, str] = {
+    "keras": "model.keras",
+    "litert": "model.tflite",
+    "litert_fp16": "model.fp16.tflite",
+    "litert_int8": "model.int8.tflite",
+    "litert_sparse": "model.sparse.tflite",
+    "onnx": "model.onnx",
+    "saved_model": "saved_model.zip",
+}
+
+Encoding = Literal["gzip", "zstd"]
+
+#: What the name of a file gets when it is kept compressed, for who takes it so.
+SUFFIXES: dict[Encoding, str] = {"gzip": ".gz", "zstd": ".zst"}

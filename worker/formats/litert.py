@@ -1,0 +1,185 @@
+"""LiteRT, formerly TensorFlow Lite: ``.tflite`` files, run by ``ai-edge-litert``.
+
+Written by TensorFlow's converter from the graph of the model; its built-in operators alone, so
+that a file never needs the Flex delegate. A recurrent model takes one sample at a time: with a
+free batch its loops could not be written without Flex.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from worker.data import Array
+from worker.formats.graph import Source, has_recurrence, inputs_of
+from worker.formats.opened import SIGNATURE, Port, WeightCount
+
+Encoding = Literal["float32", "float16", "sparse"]
+
+_ONE_SAMPLE = "It takes one sample at a time: LiteRT has no recurrent layers with a free batch."
+_NO_SAMPLES = "Its weights have eight bits; without data it computes in float32."
+_NO_INTEGERS = (
+    "Its weights have eight bits and it computes in float32: LiteRT has no recurrent layers of "
+    "whole numbers alone."
+)
+
+
+def write(source: Source, path: Path, *, encoding: Encoding) -> tuple[str, ...]:
+    """Write ``source`` as a file, and return what is particular about it.
+
+    Args:
+        source: The model.
+        path: Where to.
+        encoding: ``sparse`` stores and computes the non-zeros of float32 weights, where LiteRT has
+            kernels for it.
+
+    Raises:
+        Exception: of whatever kind the converter has for what it cannot express.
+    """
+    converter = _converter(source)
+    match encoding:
+        case "float32":
+            pass
+        case "float16":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+        case "sparse":
+            converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY]
+    path.write_bytes(converter.convert())
+    return _on_batches(source)
+
+
+def write_int8(source: Source, path: Path) -> tuple[str, ...]:
+    """Write ``source`` with weights of eight bits, and return what is particular about the file.
+
+    Where there are samples, it computes with whole numbers too, wherever LiteRT can; its inputs and
+    outputs stay what they were.
+
+    Raises:
+        Exception: of whatever kind the converter has for what it cannot express.
+    """
+    converter = _converter(source)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    remarks = _on_batches(source)
+    if source.samples is None:
+        remarks = (*remarks, _NO_SAMPLES)
+    elif has_recurrence(source.model):
+        remarks = (*remarks, _NO_INTEGERS)
+    else:
+        converter.representative_dataset = functools.partial(_one_by_one, source, source.samples)
+    with warnings.catch_warnings():
+        # The converter runs the samples through the interpreter of which it warns others.
+        warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
+        path.write_bytes(converter.convert())
+    return remarks
+
+
+def _converter(source: Source) -> Any:
+    graph = source.graph(batch=_batch_of(source))
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(graph), signature_keys=[SIGNATURE])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    return converter
+
+
+def _batch_of(source: Source) -> int | None:
+    return 1 if has_recurrence(source.model) else None
+
+
+def _on_batches(source: Source) -> tuple[str, ...]:
+    return () if _batch_of(source) is None else (_ONE_SAMPLE,)
+
+
+def _one_by_one(source: Source, samples: tuple[Array, ...]) -> Iterator[dict[str, Array]]:
+    names = [port.name for port in inputs_of(source.model)]
+    for at in range(len(samples[0])):
+        yield {name: array[at : at + 1] for name, array in zip(names, samples, strict=True)}
+
+
+class LiteRtFile:
+    """A ``.tflite`` file, opened under LiteRT's default delegate.
+
+    Args:
+        path: Of the file.
+        threads: That compute.
+
+    Raises:
+        ValueError: it is not well formed.
+        RuntimeError: the runtime cannot prepare it.
+    """
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._path = path
+        self._interpreter: Any = Interpreter(model_path=str(path), num_threads=threads)
+        self._run: Any = self._interpreter.get_signature_runner(SIGNATURE)
+        self.inputs = _ports(self._run.get_input_details())
+        self.outputs = _ports(self._run.get_output_details())
+
+    def answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the outputs by name, sample by sample where the file takes no more."""
+        if all(port.shape[0] is None for port in self.inputs):
+            return self._copied(self._run(**inputs))
+        count = len(next(iter(inputs.values())))
+        answers = [
+            self._copied(self._run(**{name: array[at : at + 1] for name, array in inputs.items()}))
+            for at in range(count)
+        ]
+        return {
+            port.name: np.concatenate([each[port.name] for each in answers])
+            for port in self.outputs
+        }
+
+    def weights(self) -> WeightCount:
+        """Return what is counted in the buffers of the file."""
+        return _weights(self._path)
+
+    @staticmethod
+    def _copied(outputs: Mapping[str, Array]) -> dict[str, Array]:
+        return {name: np.array(array) for name, array in outputs.items()}
+
+
+def _ports(details: Mapping[str, Mapping[str, Any]]) -> tuple[Port, ...]:
+    return tuple(
+        Port(
+            name,
+            tuple(None if size < 0 else int(size) for size in tensor["shape_signature"]),
+            np.dtype(tensor["dtype"]).name,
+        )
+        for name, tensor in details.items()
+    )
+
+
+#: How the weights of each type lie in a buffer.
+_DTYPES = {
+    schema.TensorType.FLOAT32: np.float32,
+    schema.TensorType.FLOAT16: np.float16,
+    schema.TensorType.INT8: np.int8,
+}
+
+
+def _weights(path: Path) -> WeightCount:
+    content = np.fromfile(path, np.uint8)
+    model: Any = schema.Model.GetRootAs(content, 0)
+    buffers: dict[int, WeightCount] = {}
+    for graph in (model.Subgraphs(at) for at in range(model.SubgraphsLength())):
+        for tensor in (graph.Tensors(at) for at in range(graph.TensorsLength())):
+            dtype = _DTYPES.get(tensor.Type())
+            buffer = model.Buffers(tensor.Buffer())
+            if dtype is not None and buffer.DataLength():
+                stored = buffer.DataAsNumpy().view(dtype)
+                # Of sparse tensors, the zeros are not stored.
+                buffers[tensor.Buffer()] = WeightCount(
+                    math.prod(tensor.ShapeAsNumpy().tolist()), int(np.count_nonzero(stored))
+                )
+    return sum(buffers.values(), WeightCount(0, 0))

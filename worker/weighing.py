@@ -1,0 +1,85 @@
+"""What a file weighs: its bytes, its hash, and how it is sent to who takes it compressed."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import zstandard
+
+from app.jobs.formats import SUFFIXES, Encoding
+from app.jobs.result import Compressed
+
+_CHUNK_BYTES = 1 << 20
+_GZIP = 31  #: zlib's number for the gzip format with the largest window.
+#: The highest level whose window every decoder accepts.
+_ZSTD_LEVEL = 19
+#: A compressed file must be smaller by this share to be worth keeping.
+_LEAST_GAIN = 0.02
+
+
+class _Compressor(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A file, weighed."""
+
+    bytes: int
+    gzip_bytes: int
+    sha256: str
+    compressed: tuple[Compressed, ...]  #: Those that lie beside it.
+
+
+def weigh(path: Path) -> Weight:
+    """Weigh the file, and leave its compressed forms beside it where they are smaller."""
+    size = path.stat().st_size
+    gzip = _compress(path, "gzip", zlib.compressobj(9, wbits=_GZIP))
+    zstd = _compress(path, "zstd", zstandard.ZstdCompressor(_ZSTD_LEVEL).compressobj(size))
+    return Weight(
+        bytes=size,
+        gzip_bytes=gzip.bytes,
+        sha256=_sha256(_chunks(path)),
+        compressed=tuple(each for each in (zstd, gzip) if _is_kept(each, path, size)),
+    )
+
+
+def _compress(path: Path, encoding: Encoding, compressor: _Compressor) -> Compressed:
+    target = _beside(path, encoding)
+    with target.open("wb") as file:
+        for chunk in _chunks(path):
+            file.write(compressor.compress(chunk))
+        file.write(compressor.flush())
+    return Compressed(
+        encoding=encoding, bytes=target.stat().st_size, sha256=_sha256(_chunks(target))
+    )
+
+
+def _is_kept(compressed: Compressed, path: Path, size: int) -> bool:
+    if compressed.bytes <= size * (1 - _LEAST_GAIN):
+        return True
+    _beside(path, compressed.encoding).unlink()
+    return False
+
+
+def _beside(path: Path, encoding: Encoding) -> Path:
+    return path.with_name(path.name + SUFFIXES[encoding])
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
+
+
+def _sha256(chunks: Iterator[bytes]) -> str:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
