@@ -19,10 +19,3 @@ def write_masks(path: Path, tensors: Iterable[NDArray[Any]]) -> None:
     packed = {str(place): np.packbits(tensor != 0) for place, tensor in enumerate(tensors)}
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **packed)
-
-
-def read_mask(path: Path, place: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Return the mask of the tensor at ``place``, whose shape the file does not know."""
-    with np.load(path) as arrays:
-        bits = np.unpackbits(arrays[str(place)], count=int(np.prod(shape)))
-    return bits.astype(np.bool_).reshape(shape)

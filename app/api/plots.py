@@ -13,9 +13,9 @@ from typing import Literal, TypeAlias
 #: x ascending; y ``None`` where the value was not finite.
 Points: TypeAlias = Sequence[tuple[float, float | None]]
 
-WIDTH, HEIGHT = 400, 180
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 390, 10, 158
-_TICKS_ACROSS, _TICKS_UP = 5, 4
+WIDTH, HEIGHT = 300, 168
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 290, 10, 146
+_TICKS_ACROSS, _TICKS_UP = 4, 4
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class Plot:
     up: tuple[Tick, ...]
     paths: tuple[tuple[str, str], ...]  #: Class of the style sheet, and ``d``.
     dots: tuple[tuple[float, float], ...]
+    width: int = WIDTH
+    height: int = HEIGHT
     left: int = _LEFT
     right: int = _RIGHT
     bottom: int = HEIGHT - 4  #: Of the labels.
@@ -78,7 +80,7 @@ def plot(series: Iterable[Series], *, x: Axis, y: Axis) -> Plot:
 def ticks(low: float, high: float, wanted: int) -> list[float]:
     """Return round numbers from at most ``low`` to at least ``high``, about ``wanted`` of them.
 
-    >>> ticks(0, 540, 5)
+    >>> ticks(0, 540, 4)
     [0.0, 200.0, 400.0, 600.0]
     >>> ticks(0.31, 0.92, 4)
     [0.2, 0.4, 0.6, 0.8, 1.0]

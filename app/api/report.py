@@ -163,7 +163,7 @@ def _compared(result: JobResult) -> Iterator[Compared]:
         name="Weights that are not zero",
         before=words.count(total),
         after=words.count(nonzero),
-        change=words.signed(str(nonzero - total)),
+        change=words.signed(words.count(nonzero - total)),
     )
 
 

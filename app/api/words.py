@@ -83,10 +83,10 @@ def figure(number: float) -> str:
 def signed(text: str) -> str:
     """Return a written number with its sign, and a real minus.
 
-    >>> signed("0.5"), signed("-0.00")
-    ('+0.5', '±0.00')
+    >>> signed("0.5"), signed("1,234"), signed("-0.00")
+    ('+0.5', '+1,234', '±0.00')
     """
-    if float(text) == 0:
+    if float(text.replace(",", "")) == 0:
         return f"±{text.removeprefix('-')}"
     return f"\N{MINUS SIGN}{text[1:]}" if text.startswith("-") else f"+{text}"
 
