@@ -1,0 +1,38 @@
+"""The Python client of the service: HTTP only, no Keras and no TensorFlow of its own.
+
+>>> with Client("http://127.0.0.1:8000") as client:  # doctest: +SKIP
+...     job = client.prune("model.keras", "train.npz", {"training": {"epochs": 2}})
+...     job.watch()
+...     job.download("pruned")
+"""
+
+from app.client.errors import (
+    ClientError,
+    DamagedDownloadError,
+    JobCancelledError,
+    JobFailedError,
+    RefusedError,
+    StillRunningError,
+    UnreachableError,
+)
+from app.client.job import Job
+from app.client.records import Artifact, Event, JobState, Plan, Progress, Result
+from app.client.service import Client
+
+__all__ = [
+    "Artifact",
+    "Client",
+    "ClientError",
+    "DamagedDownloadError",
+    "Event",
+    "Job",
+    "JobCancelledError",
+    "JobFailedError",
+    "JobState",
+    "Plan",
+    "Progress",
+    "RefusedError",
+    "Result",
+    "StillRunningError",
+    "UnreachableError",
+]
