@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=3, ge=1)
     #: A runner that reports nothing for this long is ended.
     silence_seconds: float = Field(default=900.0, gt=0)
+    #: From one checkpoint of a training to the next: what a job can lose.
+    checkpoint_seconds: float = Field(default=30.0, gt=0)
     #: Bound on one attempt.
     job_timeout_seconds: float = Field(default=24 * 3600.0, gt=0)
     #: A runner that holds more memory, mapped files left out, is ended, and its job fails.

@@ -7,6 +7,7 @@ WorkerError
 │   └── RunnerStuckError    it was ended, because it was silent or busy for too long
 └── InterruptedRunError     somebody wants the run to end
     ├── CancelledError      the caller withdrew the job
+    ├── PausedError         the caller set the job aside; it goes on later
     └── StoppedError        the worker is going down; another one takes the job
 """
 
@@ -46,6 +47,10 @@ class InterruptedRunError(WorkerError):
 
 class CancelledError(InterruptedRunError):
     """The caller withdrew the job."""
+
+
+class PausedError(InterruptedRunError):
+    """The caller set the job aside."""
 
 
 class StoppedError(InterruptedRunError):

@@ -16,20 +16,23 @@ from worker.errors import RefusedError
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of samples, one pass over them or several one after the other."""
+    """Batches of samples, one pass over them or several one after the other; from ``start`` on."""
 
-    def __init__(self, feeder: Feeder, samples: Samples, order: BatchOrder, *, epochs: int) -> None:
+    def __init__(
+        self, feeder: Feeder, samples: Samples, order: BatchOrder, *, epochs: int, start: int = 0
+    ) -> None:
         super().__init__()
         self._feeder = feeder
         self._samples = samples
         self._order = order
-        self._epochs = epochs
+        self._start = start
+        self._end = order.steps_per_epoch * epochs
 
     def __len__(self) -> int:
-        return self._order.steps_per_epoch * self._epochs
+        return self._end - self._start
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        places = self._order.at(index)
+        places = self._order.at(self._start + index)
         inputs = self._feeder.accept(tuple(array[places] for array in self._samples.inputs))
         labels = self._samples.labels
         return (inputs,) if labels is None else (inputs, labels[places])
@@ -81,10 +84,17 @@ class Feeder:
         """Return one pass over the samples in the order of the file."""
         return Batches(self, samples, BatchOrder(len(samples), self.batch_size), epochs=1)
 
-    def shuffled(self, samples: Samples, *, seed: int, epochs: int) -> Batches:
-        """Return ``epochs`` passes, each in an order of its own that only the seed decides."""
+    def shuffled(self, samples: Samples, *, seed: int, epochs: int, start: int = 0) -> Batches:
+        """Return ``epochs`` passes, each in an order of its own that only the seed decides.
+
+        Args:
+            samples: All of them, whatever ``start`` is.
+            seed: Of the orders.
+            epochs: How many passes.
+            start: Of the batches of all passes the first to return.
+        """
         order = BatchOrder(len(samples), self.batch_size, seed)
-        return Batches(self, samples, order, epochs=epochs)
+        return Batches(self, samples, order, epochs=epochs, start=start)
 
 
 def input_names(model: keras.Model) -> tuple[str, ...]:

@@ -96,6 +96,7 @@ def _bounds(settings: Settings) -> Bounds:
         silence=timedelta(seconds=settings.silence_seconds),
         attempt=timedelta(seconds=settings.job_timeout_seconds),
         memory_bytes=settings.max_runner_memory_bytes,
+        checkpoint=timedelta(seconds=settings.checkpoint_seconds),
     )
 
 

@@ -43,6 +43,8 @@ class PruneOrder(_Message):
     reference: Path  #: Where the pruned model's answers go, for the order ``verify``.
     spec: JobSpec
     total_steps: int  #: As planned; 0 without a dataset.
+    checkpoint: Path | None = None  #: Where the training goes on; ``None`` for from the beginning.
+    seconds_between_checkpoints: float = 30.0  #: At least; more where one takes long to write.
 
 
 class PlannedUnits(_Message):
@@ -174,6 +176,17 @@ class Advanced(_Message):
     history: tuple[HistoryChunk, ...]
 
 
+class Checkpointed(_Message):
+    """The training can be gone on with from here: ``checkpoint_path`` says where that is written.
+
+    Like ``Advanced`` it brings progress and rows.
+    """
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    progress: Progress
+    history: tuple[HistoryChunk, ...]
+
+
 class Noticed(_Message):
     """The caller should know this, though the job goes on."""
 
@@ -216,11 +229,12 @@ Order: TypeAlias = Annotated[
 ]
 Outcome: TypeAlias = Pruned | Verified | Converted | Checked
 FileReport: TypeAlias = FileWritten | FileChecked | FileFailed
-Update: TypeAlias = StageBegun | Advanced | Noticed | FileReport
+Update: TypeAlias = StageBegun | Advanced | Checkpointed | Noticed | FileReport
 Report: TypeAlias = Annotated[
     Ready
     | StageBegun
     | Advanced
+    | Checkpointed
     | Noticed
     | FileWritten
     | FileChecked
@@ -235,6 +249,16 @@ Report: TypeAlias = Annotated[
 
 _orders: TypeAdapter[Order] = TypeAdapter(Order)
 _reports: TypeAdapter[Report] = TypeAdapter(Report)
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Return where a runner leaves what it wrote down after ``step``, for the supervisor to take.
+
+    Args:
+        folder: The order's.
+        step: Of the report that says so.
+    """
+    return folder / f"checkpoint-{step}.weights.h5"
 
 
 def dense_name(name: str) -> str:

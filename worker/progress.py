@@ -32,20 +32,23 @@ class ProgressReports(keras.callbacks.Callback):
         total_steps: Of the whole training.
         epochs: Likewise.
         sparsity_at: Sparsity among the prunable weights after a step.
+        start: Steps that were made before, in another process.
         clock: Seconds, from anywhere.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (all that it tells of, each once)
         self,
         report: Callable[[Advanced], None],
         *,
         total_steps: int,
         epochs: int,
         sparsity_at: Callable[[int], float],
+        start: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
-        self.steps = 0
+        self.steps = start
+        self._start = start
         self._report = report
         self._total_steps = total_steps
         self._epochs = epochs
@@ -77,10 +80,10 @@ class ProgressReports(keras.callbacks.Callback):
             row = {"step": self.steps, "sparsity": self._sparsity_at(self.steps), **figures}
             self._step_rows.append(row)
         now = self._clock()
-        if self.steps == 1:
+        if self.steps == self._start + 1:
             self._first_step_at = now
         if self._is_due(now):
-            self._send(now)
+            self._report(self.advanced())
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keep the epoch's figures, and report when it is time to, or the training is over."""
@@ -88,7 +91,7 @@ class ProgressReports(keras.callbacks.Callback):
         self._epoch_rows.append(row)
         now = self._clock()
         if self._is_due(now) or self.steps == self._total_steps:
-            self._send(now)
+            self._report(self.advanced())
 
     def _is_due(self, now: float) -> bool:
         return now - self._reported_at >= _SECONDS_BETWEEN_REPORTS
@@ -104,8 +107,9 @@ class ProgressReports(keras.callbacks.Callback):
             "as the model was trained on (preprocessing.rescale).",
         )
 
-    def _send(self, now: float) -> None:
-        self._reported_at = now
+    def advanced(self) -> Advanced:
+        """Return what there is to report now; it counts as reported."""
+        now = self._reported_at = self._clock()
         progress = Progress(
             step=self.steps,
             total_steps=self._total_steps,
@@ -119,11 +123,11 @@ class ProgressReports(keras.callbacks.Callback):
             *_chunk(Scope.EPOCH, self._epoch_rows),
         )
         self._step_rows, self._epoch_rows = [], []
-        self._report(Advanced(progress=progress, history=history))
+        return Advanced(progress=progress, history=history)
 
     def _eta_seconds(self, now: float) -> float | None:
         # The first step took as long as it did because it was compiled.
-        timed_steps = self.steps - 1
+        timed_steps = self.steps - self._start - 1
         if timed_steps <= 0:
             return None
         return (now - self._first_step_at) / timed_steps * (self._total_steps - self.steps)

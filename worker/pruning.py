@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from threading import Event
 
 import keras
 import tensorflow as tf
@@ -25,6 +26,7 @@ from pruning_core.reporting import count_zeros
 from pruning_core.selection import select
 from pruning_core.training import Pruning
 from worker.baseline import Baseline, choose, doubts, measure, with_answers_for_labels
+from worker.checkpoints import Checkpoints, Position, legs, read_checkpoint
 from worker.compiled import read_compiled
 from worker.data import Array, Dataset, read_dataset
 from worker.errors import RefusedError
@@ -43,12 +45,16 @@ from worker.progress import ProgressReports
 from worker.reference import answers, made_up_inputs, reference_inputs, write_reference
 
 
-def prune(order: PruneOrder, report: Callable[[Update], None]) -> Pruned:
+def prune(
+    order: PruneOrder, report: Callable[[Update], None], *, asked: Event | None = None
+) -> Pruned:
     """Carry out the order.
 
     Args:
         order: What to prune, and how.
         report: Told what the job's followers should see, as it happens.
+        asked: Set by another thread when the training should be written down now; ``None`` where
+            nobody asks.
 
     Raises:
         RefusedError: it cannot be carried out.
@@ -61,7 +67,7 @@ def prune(order: PruneOrder, report: Callable[[Update], None]) -> Pruned:
     with _refusals():
         if order.dataset is None:
             return _prune_at_once(order, model, feeder, report)
-        return _fine_tune(order, model, feeder, report)
+        return _fine_tune(order, model, feeder, report, asked or Event())
 
 
 def _check_again(order: PruneOrder) -> None:
@@ -82,7 +88,11 @@ def _prune_at_once(
 
 
 def _fine_tune(
-    order: PruneOrder, model: keras.Model, feeder: Feeder, report: Callable[[Update], None]
+    order: PruneOrder,
+    model: keras.Model,
+    feeder: Feeder,
+    report: Callable[[Update], None],
+    asked: Event,
 ) -> Pruned:
     assert order.dataset is not None, "without data there is nothing to tune on"
     training = order.spec.training
@@ -115,7 +125,7 @@ def _fine_tune(
         distillation=training.distillation,
         copy=False,
     )
-    _fit(pruning, feeder, dataset, training, report)
+    _fit(pruning, feeder, dataset, order, report, asked)
     if training.recalibrate:
         pruning.recalibrate(inputs for inputs, *_ in feeder.in_order(dataset.train))
 
@@ -137,33 +147,54 @@ def _optimizer(training: Training) -> keras.optimizers.Optimizer:
             return keras.optimizers.SGD(learning_rate, momentum=momentum, nesterov=nesterov)
 
 
-def _fit(
+def _fit(  # noqa: PLR0913, PLR0917  (what takes part in it, each once)
     pruning: Pruning,
     feeder: Feeder,
     dataset: Dataset,
-    training: Training,
+    order: PruneOrder,
     report: Callable[[Update], None],
+    asked: Event,
 ) -> None:
+    training = order.spec.training
     batches = feeder.shuffled(dataset.train, seed=training.seed, epochs=training.epochs)
+    assert len(batches) == pruning.total_steps, "the training must be as long as it was planned"
+    steps_per_epoch = len(batches) // training.epochs
+    # Otherwise its variables are created in the first trace of the step, which is then thrown away.
+    pruning.model.optimizer.build(pruning.model.trainable_variables)
+    position = Position()
+    if order.checkpoint is not None:
+        position = read_checkpoint(pruning.model, order.checkpoint, batches[0])
     validation = dataset.validation
     reports = ProgressReports(
         report,
         total_steps=pruning.total_steps,
         epochs=training.epochs,
         sparsity_at=pruning.sparsity_at,
+        start=position.step,
     )
-    # Otherwise its variables are created in the first trace of the step, which is then thrown away.
-    pruning.model.optimizer.build(pruning.model.trainable_variables)
-    assert len(batches) == pruning.total_steps, "the training must be as long as it was planned"
-    pruning.model.fit(
-        batches,
-        epochs=training.epochs,
-        steps_per_epoch=len(batches) // training.epochs,
-        shuffle=False,  # The batches are: by the seed, and not by Keras.
-        validation_data=None if validation is None else feeder.in_order(validation),
-        callbacks=[reports, pruning.callback],
-        verbose=0,
+    checkpoints = Checkpoints(
+        order.folder,
+        reports,
+        report,
+        total_steps=pruning.total_steps,
+        steps_per_epoch=steps_per_epoch,
+        metrics=position.metrics,
+        seconds_between=order.seconds_between_checkpoints,
+        asked=asked,
     )
+    for leg in legs(position.step, steps_per_epoch=steps_per_epoch, epochs=training.epochs):
+        pruning.model.fit(
+            feeder.shuffled(
+                dataset.train, seed=training.seed, epochs=leg.end_epoch, start=leg.start
+            ),
+            initial_epoch=leg.epoch,
+            epochs=leg.end_epoch,
+            steps_per_epoch=leg.steps_per_epoch,
+            shuffle=False,  # The batches are: by the seed, and not by Keras.
+            validation_data=None if validation is None else feeder.in_order(validation),
+            callbacks=[reports, pruning.callback, checkpoints],
+            verbose=0,
+        )
     assert reports.steps == pruning.total_steps, "every planned step must be made"
     pruning.finish()
 

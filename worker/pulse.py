@@ -8,14 +8,14 @@ import time
 from datetime import timedelta
 from typing import Self
 
-from app.jobs.claims import Claim
+from app.jobs.claims import Claim, Wish
 from app.jobs.errors import BackendUnavailableError, LostClaimError
 from app.jobs.store import Store
-from worker.errors import CancelledError, StoppedError
+from worker.errors import CancelledError, PausedError, StoppedError
 
 logger = logging.getLogger(__name__)
 
-#: A caller who cancels waits no longer than this until the worker knows.
+#: A caller who cancels or pauses waits no longer than this until the worker knows.
 _MOST_SECONDS_BETWEEN_BEATS = 1.0
 
 
@@ -38,7 +38,7 @@ class Pulse:
         self._stopping = stopping
         self._over = threading.Event()
         self._lost = threading.Event()
-        self._cancelled = threading.Event()
+        self._wish = Wish.GO_ON
         self._thread = threading.Thread(target=self._beat_until_over, name="pulse", daemon=True)
 
     def __enter__(self) -> Self:
@@ -55,13 +55,16 @@ class Pulse:
         Raises:
             LostClaimError: somebody else has the job: write nothing more.
             CancelledError: its caller withdrew it.
+            PausedError: its caller set it aside.
             StoppedError: the worker goes down.
         """
         if self._lost.is_set():
             message = f"the claim on {self._claim.job.id} was lost"
             raise LostClaimError(message)
-        if self._cancelled.is_set():
+        if self._wish is Wish.CANCEL:
             raise CancelledError
+        if self._wish is Wish.PAUSE:
+            raise PausedError
         if self._stopping.is_set():
             raise StoppedError
 
@@ -72,8 +75,7 @@ class Pulse:
         while not self._over.wait(pause) and not self._lost.is_set():
             began_at = time.monotonic()
             try:
-                if self._store.heartbeat(self._claim, lease=self._lease):
-                    self._cancelled.set()
+                self._wish = self._store.heartbeat(self._claim, lease=self._lease)
                 beaten_at = began_at
             except LostClaimError:
                 self._lost.set()

@@ -47,15 +47,19 @@ def main() -> int:
     if not line:
         return 0
     order = order_of(line)
-    threading.Thread(target=_end_when_orphaned, name="orphan", daemon=True).start()
-    report(_answer(order, report))
+    asked = threading.Event()
+    threading.Thread(target=_listen, args=(asked,), name="listener", daemon=True).start()
+    report(_answer(order, report, asked))
     return 0
 
 
-def _end_when_orphaned() -> None:
-    """End this process when the supervisor's end of stdin closes: it does on any platform."""
+def _listen(asked: threading.Event) -> None:
+    """Take whatever else the supervisor says for the wish for a checkpoint, and its silence.
+
+    Its end of stdin closes when it dies, on any platform: then this process ends too.
+    """
     while os.read(_STDIN, 1):
-        pass
+        asked.set()
     os._exit(1)
 
 
@@ -73,20 +77,22 @@ def _warm_up() -> None:
     importlib.import_module("worker.verifying")
 
 
-def _answer(order: Order, report: Callable[[Update], None]) -> Outcome | Refused:
+def _answer(
+    order: Order, report: Callable[[Update], None], asked: threading.Event
+) -> Outcome | Refused:
     try:
-        return _carry_out(order, report)
+        return _carry_out(order, report, asked)
     except RefusedError as error:
         return Refused(failure=error.failure)
 
 
-def _carry_out(order: Order, report: Callable[[Update], None]) -> Outcome:
+def _carry_out(order: Order, report: Callable[[Update], None], asked: threading.Event) -> Outcome:
     match order:
         case PruneOrder():
             # Not earlier: who verifies has to do without what it imports.
             from worker.pruning import prune  # noqa: PLC0415
 
-            return prune(order, report)
+            return prune(order, report, asked=asked)
         case VerifyOrder():
             from worker.verifying import verify  # noqa: PLC0415
 

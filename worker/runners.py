@@ -99,6 +99,17 @@ class Runner:
         except BrokenPipeError as error:
             raise self._death() from error
 
+    def ask_for_checkpoint(self) -> None:
+        """Have the training written down after the step that it is at, and go on.
+
+        Raises:
+            RunnerDiedError: there is nobody who could.
+        """
+        try:
+            self._orders.write(b"\n")
+        except BrokenPipeError as error:
+            raise self._death() from error
+
     def receive(self, *, timeout_seconds: float) -> Report | None:
         """Return the next report, or ``None`` when there is none in time.
 

@@ -5,18 +5,26 @@ It knows neither Celery nor Keras.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from app.jobs.artifacts import ArtifactStore, StoredArtifact, artifact_key
+from app.jobs.artifacts import (
+    ArtifactStore,
+    StoredArtifact,
+    StoredCheckpoint,
+    artifact_key,
+    checkpoint_key,
+    checkpoints_prefix,
+)
 from app.jobs.claims import Claim
 from app.jobs.errors import (
     BackendUnavailableError,
@@ -24,13 +32,14 @@ from app.jobs.errors import (
     NotFoundError,
     RefusedSpecError,
 )
-from app.jobs.job import Failure
+from app.jobs.job import Failure, Job, Notice, Stage
 from app.jobs.plan import plan
 from app.jobs.result import JobResult, Uploaded
 from app.jobs.store import Store
 from app.jobs.uploads import StoredDataset, StoredModel
 from worker.errors import (
     CancelledError,
+    PausedError,
     RefusedError,
     RunnerDiedError,
     RunnerStuckError,
@@ -38,6 +47,7 @@ from worker.errors import (
 )
 from worker.messages import (
     Advanced,
+    Checkpointed,
     Noticed,
     Order,
     Pruned,
@@ -49,6 +59,7 @@ from worker.messages import (
     Update,
     Verified,
     VerifyOrder,
+    checkpoint_path,
 )
 from worker.pulse import Pulse
 from worker.runners import Runner, RunnerPool
@@ -56,7 +67,15 @@ from worker.runners import Runner, RunnerPool
 logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_CHECKS = 0.2
+#: Whoever pauses a job, or stops the worker, waits no longer than this for a training step to end
+#: and be written down; if it does not, the last checkpoint stands.
+_SECONDS_TO_WRITE_DOWN = 5.0
 _ARTIFACT = "model.keras"
+
+_CHECKPOINT_LOST = Notice(
+    code="checkpoint_lost",
+    message="What was written down of the training cannot be read any more; it began anew.",
+)
 
 _Answer = TypeVar("_Answer", Pruned, Verified)
 
@@ -69,6 +88,7 @@ class Bounds:
     silence: timedelta  #: Longest time without a report.
     attempt: timedelta  #: Longest time for one attempt.
     memory_bytes: int  #: Most that a runner may hold.
+    checkpoint: timedelta  #: From one checkpoint of a training to the next; the least it can lose.
 
 
 class Supervisor:
@@ -112,7 +132,7 @@ class Supervisor:
             self.supervise(claim)
 
     def supervise(self, claim: Claim) -> None:
-        """Carry out the job, and leave it succeeded, failed, cancelled or queued again.
+        """Carry out the job, and leave it succeeded, failed, cancelled, paused or queued again.
 
         A claim that was lost meanwhile is left to whoever holds it now.
         """
@@ -137,21 +157,31 @@ class Supervisor:
             bounds=self._bounds,
             ends_at=time.monotonic() + self._bounds.attempt.total_seconds(),
         )
+        if self._outcome(claim, attempt).status.is_final:
+            self._forget_checkpoints(claim.job.id)
+
+    def _outcome(self, claim: Claim, attempt: _Attempt) -> Job:
         try:
-            attempt.carry_out()
+            return attempt.carry_out()
         except RefusedError as error:
-            self._store.fail(claim, error.failure)
+            return self._store.fail(claim, error.failure)
         except CancelledError:
-            self._store.cancelled(claim)
+            return self._store.cancelled(claim)
         except RunnerDiedError as error:
             logger.warning("job %s, attempt %d: %s", claim.job.id, claim.attempt, error)
-            self._store.hand_back(claim, str(error))
-        except StoppedError:
-            self._store.release(claim)
+            return self._store.hand_back(claim, str(error))
+        except (PausedError, StoppedError):
+            return self._store.release(claim)
         except BackendUnavailableError as error:
             # Neither the job's fault nor the runner's; the reaper calls again, in seconds.
             logger.warning("job %s waits for the backend: %s", claim.job.id, error)
-            self._store.release(claim)
+            return self._store.release(claim)
+
+    def _forget_checkpoints(self, job_id: str) -> None:
+        try:
+            self._artifacts.delete_below(checkpoints_prefix(job_id))
+        except BackendUnavailableError as error:
+            logger.warning("checkpoints of job %s are left behind: %s", job_id, error)
 
     @contextmanager
     def _working_folder(self, claim: Claim) -> Generator[Path]:
@@ -187,8 +217,8 @@ class _Attempt:
     bounds: Bounds
     ends_at: float  #: On the monotonic clock.
 
-    def carry_out(self) -> None:
-        """Prune, verify, publish."""
+    def carry_out(self) -> Job:
+        """Prune, verify, publish; return the job as it is then."""
         model, dataset = self._uploads()
         with self.runners.take() as runner:
             # Fetched while a runner that is not ready yet imports what it needs.
@@ -199,7 +229,7 @@ class _Attempt:
             order = _moved(kept, to=runner.folder)
             verified = self._run(runner, order, answer=Verified)
             kept = _moved(order, to=self.folder)
-        self._publish(kept.artifact, _result(pruned, verified, model))
+        return self._publish(kept.artifact, _result(pruned, verified, model))
 
     def _uploads(self) -> tuple[StoredModel, StoredDataset | None]:
         job = self.claim.job
@@ -230,29 +260,71 @@ class _Attempt:
             reference=folder / "reference.npz",
             spec=planned.spec,
             total_steps=planned.total_steps,
+            checkpoint=self._last_checkpoint(folder),
+            seconds_between_checkpoints=self.bounds.checkpoint.total_seconds(),
         )
 
     def _fetched(self, key: str, path: Path) -> Path:
         try:
-            self.artifacts.fetch(key, path)
+            self._copy(key, path)
         except NotFoundError as error:
             raise _gone(error) from error
         return path
+
+    def _last_checkpoint(self, folder: Path) -> Path | None:
+        checkpoint = self.claim.checkpoint
+        if checkpoint is None:
+            return None
+        path = folder / "resumed.weights.h5"
+        with suppress(NotFoundError):
+            self._copy(checkpoint.key, path)
+            if _sha256(path) == checkpoint.sha256:
+                return path
+        self.store.begin_anew(self.claim)
+        self.store.record(self.claim, notices=(_CHECKPOINT_LOST,))
+        return None
+
+    def _copy(self, key: str, path: Path) -> None:
+        chunks = self.artifacts.stream(key)
+        with path.open("wb") as file:
+            for chunk in chunks:
+                self.pulse.check()
+                file.write(chunk)
 
     def _run(self, runner: Runner, order: Order, *, answer: type[_Answer]) -> _Answer:
         if not isinstance(self._next_report(runner), Ready):
             raise _out_of_turn()
         runner.give(order)
+        try:
+            return self._answer_of(runner, answer)
+        except (PausedError, StoppedError):
+            self._have_written_down(runner)
+            raise
+
+    def _answer_of(self, runner: Runner, answer: type[_Answer]) -> _Answer:
         while True:
             match self._next_report(runner):
                 case Refused(failure=failure):
                     raise _refusal(failure)
-                case StageBegun() | Advanced() | Noticed() as update:
-                    self._record(update)
+                case StageBegun() | Advanced() | Checkpointed() | Noticed() as update:
+                    self._record(update, runner)
                 case outcome if isinstance(outcome, answer):
                     return outcome
                 case _:
                     raise _out_of_turn()
+
+    def _have_written_down(self, runner: Runner) -> None:
+        """Ask a runner that trains for a checkpoint, and wait for it a little."""
+        if self.store.job(self.claim.job.id).stage is not Stage.FINE_TUNING:
+            return
+        runner.ask_for_checkpoint()
+        ends_at = time.monotonic() + _SECONDS_TO_WRITE_DOWN
+        while (left := ends_at - time.monotonic()) > 0:
+            update = runner.receive(timeout_seconds=left)
+            if isinstance(update, Advanced | Checkpointed):
+                self._record(update, runner)
+            if not isinstance(update, Advanced):
+                return
 
     def _next_report(self, runner: Runner) -> Report:
         silent_since = time.monotonic()
@@ -288,7 +360,7 @@ class _Attempt:
             message = f"The process that prunes the model was silent for {silence:.0f} s."
             raise RunnerStuckError(message)
 
-    def _record(self, update: Update) -> None:
+    def _record(self, update: Update, runner: Runner) -> None:
         match update:
             case StageBegun(stage=stage):
                 self.store.record(self.claim, stage=stage)
@@ -298,8 +370,36 @@ class _Attempt:
                 self.store.record(self.claim, progress=progress, history=history)
                 # Now that the training is under way, the next runner can be imported.
                 self.runners.refill()
+            case Checkpointed():
+                self._keep(update, runner)
 
-    def _publish(self, path: Path, result: JobResult) -> None:
+    def _keep(self, reached: Checkpointed, runner: Runner) -> None:
+        """Put what the runner wrote down where any worker finds it."""
+        job_id, step = self.claim.job.id, reached.progress.step
+        path = _renamed(checkpoint_path(runner.folder, step), to=self.folder)
+        checkpoint = StoredCheckpoint(
+            key=checkpoint_key(job_id, self.claim.fence, step),
+            sha256=_sha256(path),
+            progress=reached.progress,
+        )
+        try:
+            self.artifacts.put(checkpoint.key, path)
+        except BackendUnavailableError as error:
+            # It only saves time should this attempt fail: for want of room, say, none has to.
+            logger.warning("job %s, step %d: no checkpoint: %s", job_id, step, error)
+            self.store.record(self.claim, progress=reached.progress, history=reached.history)
+            return
+        finally:
+            path.unlink()
+        try:
+            former = self.store.reached(self.claim, checkpoint, history=reached.history)
+        except LostClaimError:
+            self.artifacts.delete(checkpoint.key)
+            raise
+        if former is not None:
+            self.artifacts.delete(former.key)
+
+    def _publish(self, path: Path, result: JobResult) -> Job:
         self.pulse.check()
         [artifact] = result.artifacts
         key = artifact_key(self.claim.job.id, self.claim.fence, artifact.name)
@@ -312,7 +412,7 @@ class _Attempt:
             sha256=artifact.sha256,
         )
         try:
-            self.store.succeed(self.claim, result, [stored])
+            return self.store.succeed(self.claim, result, [stored])
         except LostClaimError:
             self.artifacts.delete(key)
             raise
@@ -338,6 +438,11 @@ def _moved(order: VerifyOrder, *, to: Path) -> VerifyOrder:
     paths = {"dataset": order.dataset, "artifact": order.artifact, "reference": order.reference}
     moved = {name: _renamed(path, to=to) for name, path in paths.items() if path is not None}
     return order.model_copy(update={"folder": to, **moved})
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _renamed(path: Path, *, to: Path) -> Path:

@@ -69,8 +69,19 @@ def submit(services: Services, order: Order, *, idempotency_key: str | None) -> 
         submitted = _store_job(services, job_id, checked, idempotency_key=idempotency_key)
         if not submitted.replayed:
             undo.pop_all()
-    _ring(services, submitted)
+    if not submitted.replayed:
+        ring(services, submitted.job)
     return submitted.job
+
+
+def ring(services: Services, job: Job) -> None:
+    """Tell a worker of a job that waits, if one can be told."""
+    try:
+        services.doorbell.ring(job.id)
+        services.store.rang(job.id)
+    except BackendUnavailableError as error:
+        # The row is the truth: whoever looks for queued rows will ring for this one again.
+        _log.warning("job %s is queued, but no worker could be woken: %s", job.id, error)
 
 
 def describe_model(
@@ -182,17 +193,6 @@ def _fingerprint(checked: _Checked) -> str:
         "spec": checked.spec.model_dump(mode="json"),
     }
     return hashlib.sha256(json.dumps(order, sort_keys=True).encode()).hexdigest()
-
-
-def _ring(services: Services, submitted: Submitted) -> None:
-    if submitted.replayed:
-        return
-    try:
-        services.doorbell.ring(submitted.job.id)
-        services.store.rang(submitted.job.id)
-    except BackendUnavailableError as error:
-        # The row is the truth: whoever looks for queued rows will ring for this one again.
-        _log.warning("job %s is queued, but no worker could be woken: %s", submitted.job.id, error)
 
 
 def _ref(file_id: str, received: ReceivedFile) -> FileRef:

@@ -1,4 +1,4 @@
-"""``/v1/jobs``: submit, follow, cancel, remove."""
+"""``/v1/jobs``: submit, follow, pause, cancel, remove."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from app.api.orders import receive_order
 from app.api.room import ROOM_FOR_JOB
 from app.api.services import ServicesDep
 from app.api.views import JobPage, JobView, MetricsView
+from app.jobs.artifacts import job_prefix
 from app.jobs.job import JobStatus
 from app.jobs.plan import Plan
 
@@ -98,8 +99,31 @@ def get_metrics(job_id: str, services: ServicesDep) -> MetricsView:
 
 @router.post("/{job_id}/cancel", status_code=202, responses=problem_responses(404, 409, 503))
 def cancel_job(job_id: str, services: ServicesDep) -> JobView:
-    """Withdraw a job. A queued one is cancelled at once, a running one within seconds."""
-    return JobView.of(services.store.request_cancel(job_id))
+    """Withdraw a job. A queued or paused one is cancelled at once, a running one within seconds."""
+    job = services.store.request_cancel(job_id)
+    if job.status.is_final:
+        # No worker holds it any more, so none removes what former attempts left.
+        services.files.delete_below(job_prefix(job_id))
+    return JobView.of(job)
+
+
+@router.post("/{job_id}/pause", status_code=202, responses=problem_responses(404, 409, 503))
+def pause_job(job_id: str, services: ServicesDep) -> JobView:
+    """Set a job aside, so that others are served first.
+
+    A queued one is paused at once, a running one within seconds: it keeps what it has learnt so
+    far, and holds no worker. It stays paused until it is resumed or cancelled.
+    """
+    return JobView.of(services.store.request_pause(job_id))
+
+
+@router.post("/{job_id}/resume", status_code=202, responses=problem_responses(404, 409, 503))
+def resume_job(job_id: str, services: ServicesDep) -> JobView:
+    """Have a paused job go on where it was; the result is the same as without the pause."""
+    job = services.store.resume(job_id)
+    if job.status is JobStatus.QUEUED:
+        admission.ring(services, job)
+    return JobView.of(job)
 
 
 @router.delete("/{job_id}", status_code=204, responses=problem_responses(404, 409, 503))

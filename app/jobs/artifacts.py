@@ -13,6 +13,7 @@ from obstore.store import LocalStore
 from pydantic import BaseModel, ConfigDict
 
 from app.jobs.errors import ArtifactNotFoundError, BackendUnavailableError
+from app.jobs.job import Progress
 
 _CHUNK_BYTES = 1 << 20
 #: Written to see whether writing works.
@@ -33,6 +34,16 @@ class StoredArtifact(BaseModel):
     sha256: str  #: In hexadecimal.
 
 
+class StoredCheckpoint(BaseModel):
+    """Where a job's training can be gone on with, by any worker, as the service keeps it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str  #: Where the artifact store has it.
+    sha256: str  #: In hexadecimal.
+    progress: Progress  #: How far the training was.
+
+
 def job_prefix(job_id: str) -> str:
     """Return the key below which everything lies that the attempts of a job made."""
     return f"jobs/{job_id}"
@@ -41,6 +52,16 @@ def job_prefix(job_id: str) -> str:
 def artifact_key(job_id: str, fence: int, name: str) -> str:
     """Return the key of one file of one attempt; no other attempt writes there."""
     return f"{job_prefix(job_id)}/{fence}/{name}"
+
+
+def checkpoints_prefix(job_id: str) -> str:
+    """Return the key below which the checkpoints of all attempts lie."""
+    return f"{job_prefix(job_id)}/checkpoints"
+
+
+def checkpoint_key(job_id: str, fence: int, step: int) -> str:
+    """Return the key of what one attempt wrote down after ``step``; no other writes there."""
+    return f"{checkpoints_prefix(job_id)}/{fence}-{step}"
 
 
 class ArtifactStore:

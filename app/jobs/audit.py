@@ -20,6 +20,8 @@ class Action(StrEnum):
     DATASET_DELETED = "dataset_deleted"
     JOB_SUBMITTED = "job_submitted"
     JOB_CANCEL_REQUESTED = "job_cancel_requested"
+    JOB_PAUSE_REQUESTED = "job_pause_requested"
+    JOB_RESUMED = "job_resumed"
     JOB_DELETED = "job_deleted"  #: With the model and dataset that came with it.
     KEY_CREATED = "key_created"
     KEY_REVOKED = "key_revoked"

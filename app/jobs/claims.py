@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum, auto
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    and_,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 
+from app.jobs.artifacts import StoredCheckpoint
 from app.jobs.errors import LostClaimError
 from app.jobs.job import Failure, Job, JobStatus, Notice
-from app.jobs.rows import update_job
+from app.jobs.rows import job_from, update_job
 from app.jobs.tables import history, jobs
 
 #: Why an attempt is over whose worker let the lease run out.
@@ -22,7 +34,16 @@ class Claim:
 
     job: Job  #: As it was when claimed.
     fence: int  #: Higher than that of every earlier claim.
-    attempt: int  #: Counted from 1; attempts that a stopping worker released do not count.
+    attempt: int  #: Counted from 1 since the last checkpoint; released ones do not count.
+    checkpoint: StoredCheckpoint | None = None  #: Where to go on; ``None`` for from the beginning.
+
+
+class Wish(Enum):
+    """What the caller of a running job wants of it."""
+
+    GO_ON = auto()
+    PAUSE = auto()
+    CANCEL = auto()  #: Goes before pausing.
 
 
 def is_claimable(now: datetime) -> ColumnElement[bool]:
@@ -52,8 +73,8 @@ def take(
     return connection.execute(claimed).mappings().one_or_none()
 
 
-def extend(connection: Connection, claim: Claim, *, lease: timedelta, now: datetime) -> bool:
-    """Move the end of the lease; return whether cancelling was asked for.
+def extend(connection: Connection, claim: Claim, *, lease: timedelta, now: datetime) -> Wish:
+    """Move the end of the lease; return what the caller wants.
 
     Raises:
         LostClaimError: the claim does not hold any more.
@@ -62,12 +83,19 @@ def extend(connection: Connection, claim: Claim, *, lease: timedelta, now: datet
         update(jobs)
         .where(_is_held_by(claim))
         .values(lease_expires_at=now + lease)
-        .returning(jobs.c.cancel_requested)
+        .returning(jobs.c.cancel_requested, jobs.c.pause_requested)
     )
-    cancel_requested = connection.scalar(held)
-    if cancel_requested is None:
+    row = connection.execute(held).mappings().one_or_none()
+    if row is None:
         raise _lost(claim)
-    return cancel_requested
+    return wish_of(row)
+
+
+def wish_of(row: RowMapping) -> Wish:
+    """Return what the caller wants of the job in ``row``."""
+    if row["cancel_requested"]:
+        return Wish.CANCEL
+    return Wish.PAUSE if row["pause_requested"] else Wish.GO_ON
 
 
 def held_row(connection: Connection, claim: Claim) -> RowMapping:
@@ -94,15 +122,57 @@ def fail(connection: Connection, job: Job, failure: Failure, *, at: datetime) ->
     return update_job(connection, job, failed.model_copy(update={"failure": failure}), at=at)
 
 
-def queue_again(
-    connection: Connection, job: Job, *notices: Notice, at: datetime, **columns: object
+def set_down(
+    connection: Connection,
+    row: RowMapping,
+    *notices: Notice,
+    wanted: Wish,
+    at: datetime,
+    **columns: object,
 ) -> Job:
-    """Put the job back, as if it had not begun; a worker should be told of it at once."""
-    connection.execute(delete(history).where(history.c.job_id == job.id))
-    queued = job.moved_to(JobStatus.QUEUED, at=at).model_copy(
-        update={"stage": None, "progress": None}
+    """End an attempt as the caller wants: cancelled, paused, or else queued to be gone on with.
+
+    What was made after the last checkpoint is forgotten. Of a queued job a worker should be told
+    at once.
+    """
+    job = job_from(row)
+    match wanted:
+        case Wish.CANCEL:
+            return cancel(connection, job, at=at)
+        case Wish.PAUSE:
+            moved = job.moved_to(JobStatus.PAUSED, at=at)
+        case Wish.GO_ON:
+            moved = job.moved_to(JobStatus.QUEUED, at=at).warned(*notices)
+    _forget_history(connection, job.id, after=row["checkpoint_history"])
+    checkpoint: StoredCheckpoint | None = row["checkpoint"]
+    after = moved.model_copy(
+        update={"stage": None, "progress": None if checkpoint is None else checkpoint.progress}
     )
-    return update_job(connection, job, queued.warned(*notices), at=at, rung_at=None, **columns)
+    freed = {"rung_at": None, "pause_requested": False}
+    return update_job(connection, job, after, at=at, **freed, **columns)
+
+
+def keep(connection: Connection, job_id: str, checkpoint: StoredCheckpoint) -> None:
+    """Have the next attempt go on at ``checkpoint``, behind the history that is there now.
+
+    The attempts before it got that far, so they do not count any more.
+    """
+    last = select(func.coalesce(func.max(history.c.number), 0)).where(history.c.job_id == job_id)
+    row = update(jobs).where(jobs.c.id == job_id)
+    connection.execute(
+        row.values(checkpoint=checkpoint, checkpoint_history=last.scalar_subquery(), attempts=1)
+    )
+
+
+def forget_checkpoint(connection: Connection, job: Job, *, at: datetime) -> Job:
+    """Have this attempt begin anew, and the next ones too."""
+    _forget_history(connection, job.id, after=0)
+    after = job.model_copy(update={"progress": None})
+    return update_job(connection, job, after, at=at, checkpoint=None, checkpoint_history=0)
+
+
+def _forget_history(connection: Connection, job_id: str, *, after: int) -> None:
+    connection.execute(delete(history).where(history.c.job_id == job_id, history.c.number > after))
 
 
 def given_up(reason: str, attempts: int) -> Failure:

@@ -9,18 +9,22 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine, RowMapping, insert, or_, select
 
 from app.jobs import tables
-from app.jobs.artifacts import StoredArtifact
+from app.jobs.artifacts import StoredArtifact, StoredCheckpoint
 from app.jobs.claims import (
     WORKER_SILENT,
     Claim,
+    Wish,
     cancel,
     extend,
     fail,
+    forget_checkpoint,
     given_up,
     held_row,
     is_claimable,
-    queue_again,
+    keep,
+    set_down,
     take,
+    wish_of,
 )
 from app.jobs.database import database_time, reading, writing
 from app.jobs.errors import BackendUnavailableError
@@ -93,8 +97,8 @@ class Store:
     def due(self, *, unrung_for: timedelta) -> list[str]:
         """Return the jobs that a worker should be told of, oldest first.
 
-        These wait in the queue, or their worker has let its lease run out; and nobody was told
-        of them for ``unrung_for``.
+        These wait in the queue, and nobody was told of them for ``unrung_for``; or their worker
+        has let its lease run out, and nobody was told since, or for as long.
         """
         with reading(self._engine) as connection:
             now = self._clock(connection)
@@ -102,7 +106,11 @@ class Store:
                 select(tables.jobs.c.id)
                 .where(
                     is_claimable(now),
-                    or_(tables.jobs.c.rung_at.is_(None), tables.jobs.c.rung_at < now - unrung_for),
+                    or_(
+                        tables.jobs.c.rung_at.is_(None),
+                        tables.jobs.c.rung_at < now - unrung_for,
+                        tables.jobs.c.rung_at < tables.jobs.c.lease_expires_at,
+                    ),
                 )
                 .order_by(tables.jobs.c.created_at, tables.jobs.c.id)
             )
@@ -116,9 +124,9 @@ class Store:
     def claim(self, job_id: str, *, worker: str, lease: timedelta) -> Claim | None:
         """Take a job that is queued, or whose worker has let its lease run out.
 
-        A new attempt begins: progress and history of the former one are dropped. A job whose
-        cancelling was asked for becomes cancelled instead, and one that has used up its attempts
-        fails.
+        A new attempt begins, at the last checkpoint: what the former one made after it is dropped.
+        A job whose cancelling or pausing was asked for becomes cancelled or paused instead, and
+        one that has used up its attempts fails.
 
         Args:
             job_id: Which; it may be gone.
@@ -139,10 +147,15 @@ class Store:
             if job.status is not JobStatus.QUEUED:
                 return None
             running = update_job(connection, job, job.moved_to(JobStatus.RUNNING, at=now), at=now)
-            return Claim(job=running, fence=row["fence"], attempt=row["attempts"])
+            return Claim(
+                job=running,
+                fence=row["fence"],
+                attempt=row["attempts"],
+                checkpoint=row["checkpoint"],
+            )
 
-    def heartbeat(self, claim: Claim, *, lease: timedelta) -> bool:
-        """Hold the job for ``lease`` from now on; return whether its cancelling was asked for.
+    def heartbeat(self, claim: Claim, *, lease: timedelta) -> Wish:
+        """Hold the job for ``lease`` from now on; return what its caller wants of it.
 
         Raises:
             LostClaimError: stop the work.
@@ -182,6 +195,38 @@ class Store:
             update_job(connection, job, after, at=now)
             for chunk in history:
                 append_history(connection, job.id, chunk, at=now)
+
+    def reached(
+        self, claim: Claim, checkpoint: StoredCheckpoint, *, history: Iterable[HistoryChunk]
+    ) -> StoredCheckpoint | None:
+        """Write down where another attempt could go on; return the former such place.
+
+        Args:
+            claim: The right to.
+            checkpoint: Its file is in the artifact store already; that of the former one nobody
+                needs any more.
+            history: The rows up to there that have not been told.
+
+        Raises:
+            LostClaimError: stop the work, and remove the file.
+        """
+        with self._held(claim) as (connection, now, row):
+            job = job_from(row)
+            after = job.model_copy(update={"progress": checkpoint.progress})
+            update_job(connection, job, after, at=now)
+            for chunk in history:
+                append_history(connection, job.id, chunk, at=now)
+            keep(connection, job.id, checkpoint)
+            return row["checkpoint"]
+
+    def begin_anew(self, claim: Claim) -> None:
+        """Forget the checkpoint, because its file cannot be used.
+
+        Raises:
+            LostClaimError: stop the work.
+        """
+        with self._held(claim) as (connection, now, row):
+            forget_checkpoint(connection, job_from(row), at=now)
 
     def succeed(self, claim: Claim, result: JobResult, artifacts: Iterable[StoredArtifact]) -> Job:
         """Publish the result; the files are in the artifact store already.
@@ -224,8 +269,8 @@ class Store:
             reason: What happened, a sentence that the caller may read.
 
         Returns:
-            The job: queued again; or failed, when that was its last attempt; or cancelled, when
-            that was asked for meanwhile.
+            The job: queued again; or failed, when that was its last attempt; or cancelled or
+            paused, when that was asked for meanwhile.
 
         Raises:
             LostClaimError: somebody else has taken it already.
@@ -234,19 +279,18 @@ class Store:
             return self._end_attempt(connection, row, reason, spent=row["attempts"], at=now)
 
     def release(self, claim: Claim) -> Job:
-        """Give up an attempt because the worker stops; it does not count as one.
+        """Give up an attempt because the caller or the operator wants it; it does not count.
 
         Returns:
-            The job: queued again; or cancelled, when that was asked for meanwhile.
+            The job: cancelled or paused, where that was asked for, and else queued again.
 
         Raises:
             LostClaimError: somebody else has taken it already.
         """
         with self._held(claim) as (connection, now, row):
-            job = job_from(row)
-            if row["cancel_requested"]:
-                return cancel(connection, job, at=now)
-            return queue_again(connection, job, at=now, attempts=row["attempts"] - 1)
+            return set_down(
+                connection, row, wanted=wish_of(row), at=now, attempts=row["attempts"] - 1
+            )
 
     @contextmanager
     def _writing(self) -> Generator[tuple[Connection, datetime]]:
@@ -262,10 +306,11 @@ class Store:
         self, connection: Connection, row: RowMapping, reason: str, *, spent: int, at: datetime
     ) -> Job:
         """End an attempt that nobody finished; ``spent`` counts it and those before."""
-        job = job_from(row)
-        if row["cancel_requested"]:
-            return cancel(connection, job, at=at)
-        if spent >= self._max_attempts:
-            return fail(connection, job, given_up(reason, spent), at=at)
-        notice = Notice(code="tried_again", message=f"{reason} The job was started again.")
-        return queue_again(connection, job, notice, at=at)
+        wanted = wish_of(row)
+        if wanted is Wish.GO_ON and spent >= self._max_attempts:
+            return fail(connection, job_from(row), given_up(reason, spent), at=at)
+        where = (
+            "was started again" if row["checkpoint"] is None else "goes on at its last checkpoint"
+        )
+        notice = Notice(code="tried_again", message=f"{reason} The job {where}.")
+        return set_down(connection, row, notice, wanted=wanted, at=at)

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
 )
 
+from app.jobs.artifacts import StoredCheckpoint
 from app.jobs.columns import JsonOf, UtcDateTime
 from app.jobs.confinement.process import Confinement
 from app.jobs.events import EventKind
@@ -105,12 +106,17 @@ jobs = Table(
     Column("dataset_id", _id(), index=True),
     #: Rises with every claim; who holds a lower one can write nothing any more.
     Column("fence", Integer, nullable=False, default=0),
-    #: Claims that count against ``max_attempts``.
+    #: Claims that count against ``max_attempts``: since the last checkpoint, its own included.
     Column("attempts", Integer, nullable=False, default=0),
     Column("worker", String(255)),
     #: Who claimed it is taken for dead after this.
     Column("lease_expires_at", UtcDateTime),
     Column("cancel_requested", Boolean, nullable=False, default=False),
+    Column("pause_requested", Boolean, nullable=False, default=False),
+    #: Where the next attempt goes on; NULL for from the beginning.
+    Column("checkpoint", JsonOf(StoredCheckpoint)),
+    #: ``number`` of the last row of ``history`` that the checkpoint stands behind.
+    Column("checkpoint_history", Integer, nullable=False, default=0),
     #: When a worker was last told of it; NULL when nobody was since it was queued.
     Column("rung_at", UtcDateTime),
     Index(None, "created_at", "id"),
@@ -131,7 +137,7 @@ history = Table(
     "history",
     metadata,
     _of_job(),
-    #: Counted from 1 within an attempt; those of an attempt that was given up are deleted.
+    #: Counted from 1; those that an attempt made after its last checkpoint are deleted with it.
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("scope", _word(Scope), nullable=False),
     Column("columns", JsonOf(Columns), nullable=False),

@@ -6,11 +6,12 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, delete, select, tuple_
+from sqlalchemy import Connection, Engine, RowMapping, delete, select, tuple_
 
 from app.jobs import audit, tables
 from app.jobs.artifacts import StoredArtifact, job_prefix
 from app.jobs.audit import Action
+from app.jobs.claims import Wish, set_down
 from app.jobs.database import reading, writing
 from app.jobs.errors import ArtifactNotFoundError, JobConflictError
 from app.jobs.events import Event
@@ -193,9 +194,44 @@ class TenantStore:
             row = lock_row(connection, job_id, self._mine)
             job = job_from(row)
             cancelled = job.moved_to(JobStatus.CANCELLED, at=now)
-            if job.status is JobStatus.RUNNING and row["lease_expires_at"] >= now:
+            if _is_held(row, now):
                 return update_job(connection, job, job, at=now, cancel_requested=True)
             return update_job(connection, job, cancelled, at=now, cancel_requested=True)
+
+    def request_pause(self, job_id: str) -> Job:
+        """Set a job aside: at once when no living worker holds it, else as soon as that one sees.
+
+        Raises:
+            JobNotFoundError: there is no such job.
+            JobConflictError: it is paused or final, or its cancelling was asked for.
+        """
+        with self._changing(Action.JOB_PAUSE_REQUESTED, job_id) as (connection, now):
+            row = lock_row(connection, job_id, self._mine)
+            job = job_from(row)
+            job.moved_to(JobStatus.PAUSED, at=now)
+            if row["cancel_requested"]:
+                message = "a job whose cancelling was asked for cannot become paused"
+                raise JobConflictError(message)
+            if _is_held(row, now):
+                return update_job(connection, job, job, at=now, pause_requested=True)
+            return set_down(connection, row, wanted=Wish.PAUSE, at=now)
+
+    def resume(self, job_id: str) -> Job:
+        """Put a paused job back into the queue, or take back that it should be paused.
+
+        Raises:
+            JobNotFoundError: there is no such job.
+            JobConflictError: it is not paused, and nobody asked for it.
+        """
+        with self._changing(Action.JOB_RESUMED, job_id) as (connection, now):
+            row = lock_row(connection, job_id, self._mine)
+            job = job_from(row)
+            if row["pause_requested"]:
+                return update_job(connection, job, job, at=now, pause_requested=False)
+            if job.status is not JobStatus.PAUSED:
+                message = f"a {job.status} job cannot be resumed"
+                raise JobConflictError(message)
+            return update_job(connection, job, job.moved_to(JobStatus.QUEUED, at=now), at=now)
 
     def delete_job(self, job_id: str) -> list[str]:
         """Forget a finished job, and the model and dataset that came with it.
@@ -312,3 +348,7 @@ class TenantStore:
         with self._writing() as (connection, now):
             yield connection, now
             audit.note(connection, self._caller, action, subject, at=now)
+
+
+def _is_held(row: RowMapping, now: datetime) -> bool:
+    return row["status"] is JobStatus.RUNNING and row["lease_expires_at"] >= now

@@ -8,6 +8,8 @@ from datetime import timedelta
 
 import pytest
 
+from app.jobs.artifacts import ArtifactStore, checkpoints_prefix
+from app.jobs.claims import Wish
 from app.jobs.errors import BackendUnavailableError
 from app.jobs.job import JobStatus, Stage
 from worker.runners import RunnerPool
@@ -18,6 +20,7 @@ _BOUNDS = Bounds(
     silence=timedelta(seconds=30),
     attempt=timedelta(seconds=60),
     memory_bytes=2**30,
+    checkpoint=timedelta(seconds=30),
 )
 
 #: What a well-behaved runner says, as functions for the scripts below.
@@ -261,7 +264,7 @@ def test_a_job_that_somebody_else_has_taken_is_left_to_them(house, worker):
 
     job = house.store.job(claim.job.id)
     assert (job.status, job.stage) == (JobStatus.RUNNING, None)
-    assert house.store.heartbeat(other, lease=_BOUNDS.lease) is False
+    assert house.store.heartbeat(other, lease=_BOUNDS.lease) is Wish.GO_ON
 
 
 def test_a_spec_that_does_not_fit_the_model_fails_with_its_pointer(house, worker):
@@ -284,7 +287,7 @@ def test_a_file_that_is_gone_fails_the_job_with_words(house, worker):
 
 
 class _AwayStore:
-    def fetch(self, *_):
+    def stream(self, *_):
         message = "the artifact store does not answer"
         raise BackendUnavailableError(message)
 
@@ -296,3 +299,165 @@ def test_a_job_waits_for_files_that_cannot_be_reached(house, worker):
 
     again = house.store.claim(claim.job.id, worker="w2", lease=_BOUNDS.lease)
     assert again.attempt == 1
+
+
+#: Trains until the supervisor says something, and then writes that down.
+_TRAINS = """
+def progress(step):
+    return {"step": step, "total_steps": 9, "epoch": 1, "epochs": 1, "sparsity": 0.5,
+        "eta_seconds": None}
+def write_down(step, content):
+    path = os.path.join(order["folder"], f"checkpoint-{step}.weights.h5")
+    open(path, "wb").write(content)
+    say(kind="checkpoint", progress=progress(step),
+        history=[{"scope": "step", "columns": {"step": [step]}}])
+"""
+_UNTIL_ASKED = """
+say(kind="stage", stage="fine_tuning")
+say(kind="progress", progress=progress(1), history=[{"scope": "step", "columns": {"step": [1]}}])
+assert os.read(0, 1)
+write_down(2, b"weights")
+time.sleep(60)
+"""
+_GOES_ON = """
+if order["kind"] == "prune":
+    assert open(order["checkpoint"], "rb").read() == b"weights"
+"""
+
+
+def _once_trained(house, job_id, action):
+    """Do ``action`` once the training is under way."""
+
+    def wait_and_act():
+        while house.store.job(job_id).progress is None:
+            pass
+        action()
+
+    thread = threading.Thread(target=wait_and_act)
+    thread.start()
+    return thread
+
+
+@pytest.fixture
+def set_down(house, worker):
+    """Return a paused job, and the worker that set it down."""
+    claim = house.claim()
+    one = worker(_PRELUDE + _TRAINS + _UNTIL_ASKED)
+    caller = _once_trained(house, claim.job.id, lambda: house.caller.request_pause(claim.job.id))
+    one.supervise(claim)
+    caller.join()
+    return house.store.job(claim.job.id)
+
+
+def test_a_paused_job_is_written_down_first(house, set_down):
+    assert set_down.status is JobStatus.PAUSED
+    assert set_down.progress.step == 2
+    assert house.caller.history(set_down.id).steps["step"] == (1, 2)
+
+
+def test_a_resumed_job_goes_on_from_there_on_any_worker(house, worker, set_down):
+    house.caller.resume(set_down.id)
+    claim = house.store.claim(set_down.id, worker="w2", lease=_BOUNDS.lease)
+
+    worker(_PRELUDE + _GOES_ON + _SUCCESS).supervise(claim)
+
+    assert house.store.job(set_down.id).status is JobStatus.SUCCEEDED
+    assert _checkpoints(house, set_down.id) == []
+
+
+def _checkpoints(house, job_id):
+    folder = house.folder / "files" / checkpoints_prefix(job_id)
+    return [path.name for path in folder.glob("*")]
+
+
+def test_a_stopping_worker_has_its_job_written_down(house, worker):
+    claim = house.claim()
+    one = worker(_PRELUDE + _TRAINS + _UNTIL_ASKED)
+    operator = _once_trained(house, claim.job.id, one.stopping.set)
+
+    one.supervise(claim)
+    operator.join()
+
+    job = house.store.job(claim.job.id)
+    assert (job.status, job.progress.step) == (JobStatus.QUEUED, 2)
+
+
+def test_who_pauses_waits_no_longer_than_a_moment_for_a_training_that_hangs(
+    house, worker, monkeypatch
+):
+    monkeypatch.setattr("worker.supervisor._SECONDS_TO_WRITE_DOWN", 0.2)
+    claim = house.claim()
+    hangs = _UNTIL_ASKED.replace("write_down", "time.sleep(60); write_down")
+    caller = _once_trained(house, claim.job.id, lambda: house.caller.request_pause(claim.job.id))
+
+    worker(_PRELUDE + _TRAINS + hangs).supervise(claim)
+    caller.join()
+
+    job = house.store.job(claim.job.id)
+    assert (job.status, job.progress) == (JobStatus.PAUSED, None)
+
+
+def test_a_job_that_does_not_train_is_paused_at_once(house, worker):
+    claim = house.claim()
+    caller = _in_the_middle(house, claim.job.id, lambda: house.caller.request_pause(claim.job.id))
+
+    worker(_ENDLESS).supervise(claim)
+    caller.join()
+
+    assert house.store.job(claim.job.id).status is JobStatus.PAUSED
+
+
+def test_of_the_checkpoints_of_a_job_the_last_is_kept(house, worker):
+    claim = house.claim()
+    dies = 'write_down(3, b"three"); write_down(5, b"five"); os.kill(os.getpid(), 9)'
+
+    worker(_PRELUDE + _TRAINS + dies).supervise(claim)
+
+    assert house.store.job(claim.job.id).progress.step == 5
+    assert _checkpoints(house, claim.job.id) == ["1-5"]
+
+
+def test_a_job_that_fails_leaves_no_checkpoint(house, worker):
+    claim = house.claim()
+    fails = 'say(kind="refused", failure={"code": "c", "message": "m", "hint": "h"})'
+
+    worker(_PRELUDE + _TRAINS + 'write_down(3, b"three");' + fails).supervise(claim)
+
+    assert house.store.job(claim.job.id).status is JobStatus.FAILED
+    assert _checkpoints(house, claim.job.id) == []
+
+
+@pytest.mark.parametrize("content", [None, b"weighty"], ids=["gone", "changed"])
+def test_a_checkpoint_that_cannot_be_read_makes_the_job_begin_anew(
+    house, worker, set_down, content
+):
+    [path] = (house.folder / "files" / checkpoints_prefix(set_down.id)).glob("*")
+    path.unlink() if content is None else path.write_bytes(content)
+    house.caller.resume(set_down.id)
+    claim = house.store.claim(set_down.id, worker="w2", lease=_BOUNDS.lease)
+
+    begins = 'assert order.get("checkpoint") is None'
+    worker(_PRELUDE + begins + _SUCCESS).supervise(claim)
+
+    job = house.store.job(set_down.id)
+    assert job.status is JobStatus.SUCCEEDED
+    assert job.warnings[0].code == "checkpoint_lost"
+    assert house.caller.history(job.id).steps["step"] == (1,)
+
+
+class _FullStore(ArtifactStore):
+    def put(self, key, path):
+        if "checkpoints" in key:
+            message = "the artifact store does not answer"
+            raise BackendUnavailableError(message)
+        super().put(key, path)
+
+
+def test_a_job_for_whose_checkpoints_there_is_no_room_goes_on(house, worker):
+    claim = house.claim()
+    full = _FullStore((house.folder / "files").as_uri())
+    writes = 'if order["kind"] == "prune": write_down(1, b"one")'
+
+    worker(_PRELUDE + _TRAINS + writes + _SUCCESS, artifacts=full).supervise(claim)
+
+    assert house.store.job(claim.job.id).status is JobStatus.SUCCEEDED

@@ -3,6 +3,9 @@ from datetime import timedelta
 
 import pytest
 
+from app.jobs.artifacts import checkpoint_key
+from app.jobs.claims import Wish
+
 LEASE = timedelta(minutes=1)
 HALF = {"schedule": {"kind": "one_shot", "target_sparsity": 0.5}}
 
@@ -219,7 +222,7 @@ def test_a_running_job_is_asked_to_stop(client, backends, worker, job):
     answer = client.post(f"/v1/jobs/{job['id']}/cancel")
 
     assert answer.json()["status"] == "running"
-    assert backends.store.heartbeat(claim, lease=LEASE)
+    assert backends.store.heartbeat(claim, lease=LEASE) is Wish.CANCEL
 
 
 def test_a_finished_job_cannot_be_cancelled(client, worker, job):
@@ -229,6 +232,46 @@ def test_a_finished_job_cannot_be_cancelled(client, worker, job):
 
     assert answer.status_code == 409
     assert answer.json()["code"] == "job_conflict"
+
+
+def test_a_queued_job_is_paused_and_resumed(client, doorbell, job):
+    paused = client.post(f"/v1/jobs/{job['id']}/pause")
+    resumed = client.post(f"/v1/jobs/{job['id']}/resume")
+
+    assert [answer.status_code for answer in (paused, resumed)] == [202, 202]
+    assert [answer.json()["status"] for answer in (paused, resumed)] == ["paused", "queued"]
+    assert doorbell.rung == [job["id"]]
+
+
+def test_a_running_job_is_asked_to_pause(client, backends, worker, job):
+    claim = worker.claim(job["id"])
+
+    answer = client.post(f"/v1/jobs/{job['id']}/pause")
+
+    assert answer.json()["status"] == "running"
+    assert backends.store.heartbeat(claim, lease=LEASE) is Wish.PAUSE
+
+
+@pytest.mark.parametrize("call", ["pause", "resume"])
+def test_a_finished_job_is_neither_paused_nor_resumed(client, worker, job, call):
+    worker.succeed(job["id"])
+
+    answer = client.post(f"/v1/jobs/{job['id']}/{call}")
+
+    assert answer.status_code == 409
+    assert answer.json()["code"] == "job_conflict"
+
+
+def test_a_job_that_is_cancelled_while_it_is_paused_leaves_no_checkpoint(
+    client, backends, tmp_path, job
+):
+    client.post(f"/v1/jobs/{job['id']}/pause")
+    (tmp_path / "checkpoint").write_bytes(b"weights")
+    backends.files.put(checkpoint_key(job["id"], 1, 5), tmp_path / "checkpoint")
+
+    client.post(f"/v1/jobs/{job['id']}/cancel")
+
+    assert list((tmp_path / "files").rglob("checkpoints/*")) == []
 
 
 def test_a_finished_job_is_deleted_with_all_its_files(client, worker, tmp_path, job):
@@ -256,6 +299,8 @@ def test_an_unfinished_job_cannot_be_deleted(client, job):
         ("GET", "/artifacts"),
         ("GET", "/artifacts/model.keras"),
         ("POST", "/cancel"),
+        ("POST", "/pause"),
+        ("POST", "/resume"),
         ("DELETE", ""),
     ],
 )

@@ -2,6 +2,8 @@
 
 import pytest
 
+from app.jobs.artifacts import StoredCheckpoint, checkpoint_key
+from app.jobs.claims import Wish
 from app.jobs.errors import ArtifactNotFoundError, JobConflictError, LostClaimError
 from app.jobs.history import HistoryChunk, Scope
 from app.jobs.job import Failure, JobStatus, Notice, Stage
@@ -15,6 +17,16 @@ LOSSES = HistoryChunk(scope=Scope.STEP, columns={"step": (1, 2), "loss": (0.5, 0
 def let_expire(clock, lease):
     """Let every lease run out, and no more."""
     return lambda: clock.advance(lease.total_seconds() + 0.001)
+
+
+@pytest.fixture
+def made(progress):
+    """Return a checkpoint that a claim made."""
+    return lambda claim: StoredCheckpoint(
+        key=checkpoint_key(claim.job.id, claim.fence, progress.step),
+        sha256="d" * 64,
+        progress=progress,
+    )
 
 
 @pytest.fixture
@@ -92,13 +104,18 @@ class TestLosing:
             pytest.param(
                 lambda store, claim, result, **_: store.succeed(claim, result, []), id="succeed"
             ),
+            pytest.param(
+                lambda store, claim, made, **_: store.reached(claim, made(claim), history=[]),
+                id="reached",
+            ),
+            pytest.param(lambda store, claim, **_: store.begin_anew(claim), id="begin anew"),
         ],
     )
-    def test_who_lost_the_claim_writes_nothing(self, store, mine, lost, write, lease, result):
+    def test_who_lost_the_claim_writes_nothing(self, store, mine, lost, write, lease, result, made):
         before = store.job(lost.job.id), mine.events(lost.job.id)
 
         with pytest.raises(LostClaimError, match="claim 1 on the job"):
-            write(store, lost, lease=lease, result=result)
+            write(store, lost, lease=lease, result=result, made=made)
 
         assert (store.job(lost.job.id), mine.events(lost.job.id)) == before
 
@@ -228,12 +245,12 @@ class TestCancelling:
 
     def test_a_running_job_goes_on_until_its_worker_sees(self, store, mine, caller, lease):
         claim = caller.claimed()
-        assert not store.heartbeat(claim, lease=lease)
+        assert store.heartbeat(claim, lease=lease) is Wish.GO_ON
 
         assert mine.request_cancel(claim.job.id).status is JobStatus.RUNNING
         assert mine.request_cancel(claim.job.id).status is JobStatus.RUNNING
 
-        assert store.heartbeat(claim, lease=lease)
+        assert store.heartbeat(claim, lease=lease) is Wish.CANCEL
         assert store.cancelled(claim).status is JobStatus.CANCELLED
 
     def test_a_job_whose_worker_is_gone_is_cancelled_at_once(self, mine, caller, let_expire):
@@ -276,3 +293,174 @@ class TestCancelling:
         mine.request_cancel(claim.job.id)
 
         assert store.succeed(claim, result, []).status is JobStatus.SUCCEEDED
+
+
+class TestCheckpoints:
+    @pytest.mark.parametrize("end", ["hand back", "release", "expire"])
+    def test_the_next_attempt_goes_on_at_the_last_one(
+        self, store, mine, caller, made, let_expire, reclaim, end
+    ):
+        claim = caller.claimed()
+        store.reached(claim, made(claim), history=[LOSSES])
+        store.record(claim, stage=Stage.FINE_TUNING, history=[LOSSES, LOSSES])
+
+        match end:
+            case "hand back":
+                store.hand_back(claim, DIED)
+            case "release":
+                store.release(claim)
+            case "expire":
+                let_expire()
+        second = reclaim(claim)
+
+        assert second.checkpoint == made(claim)
+        assert second.job.progress == made(claim).progress
+        assert second.job.stage is None
+        assert mine.history(claim.job.id).steps["step"] == LOSSES.columns["step"]
+
+    def test_it_says_so_to_whoever_waits(self, store, caller, made):
+        claim = caller.claimed()
+        store.reached(claim, made(claim), history=[])
+
+        job = store.hand_back(claim, DIED)
+
+        assert job.warnings[-1].message == f"{DIED} The job goes on at its last checkpoint."
+
+    def test_each_takes_the_place_of_the_former(self, store, caller, made, reclaim):
+        claim = caller.claimed()
+        first = made(claim)
+        second = first.model_copy(update={"key": checkpoint_key(claim.job.id, 1, 6)})
+
+        assert store.reached(claim, first, history=[]) is None
+        assert store.reached(claim, second, history=[]) == first
+        store.release(claim)
+
+        assert reclaim(claim).checkpoint == second
+
+    def test_who_gets_further_has_all_attempts_again(self, store, caller, made, reclaim):
+        claim = caller.claimed()
+        for _ in range(10):
+            store.reached(claim, made(claim), history=[])
+            assert store.hand_back(claim, DIED).status is JobStatus.QUEUED
+            claim = reclaim(claim)
+
+    def test_who_gets_no_further_has_not(self, store, caller, made, reclaim):
+        claim = caller.claimed()
+        store.reached(claim, made(claim), history=[])
+        for _ in range(2):
+            store.hand_back(claim, DIED)
+            claim = reclaim(claim)
+
+        assert store.hand_back(claim, DIED).status is JobStatus.FAILED
+
+    def test_one_that_cannot_be_read_is_forgotten_with_its_history(
+        self, store, mine, caller, made, reclaim
+    ):
+        claim = caller.claimed()
+        store.reached(claim, made(claim), history=[LOSSES])
+
+        store.begin_anew(claim)
+        store.release(claim)
+
+        second = reclaim(claim)
+        assert (second.checkpoint, second.job.progress) == (None, None)
+        assert mine.history(claim.job.id).steps == {}
+
+
+class TestPausing:
+    def test_a_queued_job_is_paused_at_once(self, store, mine, caller, reclaim):
+        claim = caller.claimed()
+        store.release(claim)
+
+        assert mine.request_pause(claim.job.id).status is JobStatus.PAUSED
+        assert reclaim(claim) is None
+
+    def test_a_running_job_goes_on_until_its_worker_sees(self, store, mine, caller, lease):
+        claim = caller.claimed()
+
+        assert mine.request_pause(claim.job.id).status is JobStatus.RUNNING
+        assert mine.request_pause(claim.job.id).status is JobStatus.RUNNING
+
+        assert store.heartbeat(claim, lease=lease) is Wish.PAUSE
+        assert store.release(claim).status is JobStatus.PAUSED
+
+    def test_a_job_whose_worker_is_gone_is_paused_at_once(self, store, mine, caller, let_expire):
+        claim = caller.claimed()
+        let_expire()
+
+        assert mine.request_pause(claim.job.id).status is JobStatus.PAUSED
+        with pytest.raises(LostClaimError):
+            store.record(claim)
+
+    @pytest.mark.parametrize("end", ["hand back", "expire"])
+    def test_a_job_that_is_to_be_paused_is_not_tried_again(
+        self, store, mine, caller, let_expire, reclaim, end
+    ):
+        claim = caller.claimed()
+        mine.request_pause(claim.job.id)
+
+        if end == "hand back":
+            store.hand_back(claim, DIED)
+        else:
+            let_expire()
+            assert reclaim(claim) is None
+
+        assert store.job(claim.job.id).status is JobStatus.PAUSED
+
+    def test_a_resumed_job_is_queued_and_goes_on_where_it_was(
+        self, store, mine, caller, made, reclaim
+    ):
+        claim = caller.claimed()
+        store.reached(claim, made(claim), history=[])
+        mine.request_pause(claim.job.id)
+        paused = store.release(claim)
+
+        resumed = mine.resume(claim.job.id)
+
+        assert (paused.progress, resumed.progress) == (made(claim).progress,) * 2
+        assert resumed.status is JobStatus.QUEUED
+        second = reclaim(claim)
+        assert (second.checkpoint, second.attempt) == (made(claim), 1)
+
+    def test_pausing_can_be_taken_back_before_the_worker_sees(self, store, mine, caller, lease):
+        claim = caller.claimed()
+        mine.request_pause(claim.job.id)
+
+        assert mine.resume(claim.job.id).status is JobStatus.RUNNING
+
+        assert store.heartbeat(claim, lease=lease) is Wish.GO_ON
+
+    def test_a_job_that_was_done_before_it_was_told_succeeds(self, store, mine, caller, result):
+        claim = caller.claimed()
+        mine.request_pause(claim.job.id)
+
+        assert store.succeed(claim, result, []).status is JobStatus.SUCCEEDED
+
+    def test_cancelling_goes_before_pausing(self, store, mine, caller, lease):
+        claim = caller.claimed()
+        mine.request_pause(claim.job.id)
+        mine.request_cancel(claim.job.id)
+
+        assert store.heartbeat(claim, lease=lease) is Wish.CANCEL
+        with pytest.raises(JobConflictError, match="cancelling was asked for"):
+            mine.request_pause(claim.job.id)
+        assert store.release(claim).status is JobStatus.CANCELLED
+
+    def test_a_paused_job_can_be_cancelled(self, mine, caller):
+        job = mine.request_pause(caller.submit().id)
+
+        assert mine.request_cancel(job.id).status is JobStatus.CANCELLED
+
+    @pytest.mark.parametrize("asked", ["request_pause", "resume"])
+    def test_a_final_job_can_be_neither_paused_nor_resumed(self, store, mine, caller, asked):
+        claim = caller.claimed()
+        store.fail(claim, FAILURE)
+
+        with pytest.raises(JobConflictError, match="a failed job cannot"):
+            getattr(mine, asked)(claim.job.id)
+
+    def test_who_is_not_paused_is_not_resumed(self, mine, caller):
+        claim = caller.claimed()
+
+        with pytest.raises(JobConflictError, match="a running job cannot be resumed"):
+            mine.resume(claim.job.id)
