@@ -80,8 +80,8 @@ def _written(weight: Weight, streams: Streams, *, to_int8: bool) -> Entry:
     entry: Entry = {"name": weight.name, "dtype": dtype, "shape": list(values.shape)}
     words = _words(values)
     is_kept = words != 0
-    if to_int8 and kernel is not None and _can_be_rounded(values, kernel):
-        words, scales = _rounded(values, kernel)
+    if to_int8 and kernel is not None and can_be_rounded(values, kernel):
+        words, scales = rounded(values, kernel)
         entry |= {"dtype": "int8", "scales": list(kernel.layout.outputs)}
         _write_numbers(streams, "scales", "bfloat16", scales)
         if isinstance(kernel.granularity, Unstructured):
@@ -101,12 +101,13 @@ def _words(values: NDArray[Any]) -> Words:
     return flat.view(f"u{values.dtype.itemsize}").reshape(values.shape)
 
 
-def _can_be_rounded(values: NDArray[Any], kernel: Kernel) -> bool:
+def can_be_rounded(values: NDArray[Any], kernel: Kernel) -> bool:
+    """Whether a tensor is a kernel of finite floating numbers, which ``int8`` is for."""
     is_matrix = bool(values.size and kernel.layout.inputs)
     return is_matrix and "float" in values.dtype.name and bool(np.isfinite(values).all())
 
 
-def _rounded(values: NDArray[Any], kernel: Kernel) -> tuple[Words, Words]:
+def rounded(values: NDArray[Any], kernel: Kernel) -> tuple[Words, Words]:
     """Return the kernel as int8, and the scale of each output as bfloat16.
 
     A scale is a 127th of the largest weight, rounded up, so that none becomes more than 127.
@@ -115,8 +116,8 @@ def _rounded(values: NDArray[Any], kernel: Kernel) -> tuple[Words, Words]:
     largest = np.abs(exact).max(axis=kernel.layout.inputs, keepdims=True)
     upper_half = ((largest / 127).view(np.uint32) + np.uint32(0xFFFF)) >> 16
     scales = (upper_half << 16).view(np.float32)
-    rounded = np.rint(exact / np.where(scales > 0, scales, 1)).astype(np.int8)
-    return rounded.view(np.uint8), upper_half.astype(np.uint16).ravel()
+    steps = np.rint(exact / np.where(scales > 0, scales, 1)).astype(np.int8)
+    return steps.view(np.uint8), upper_half.astype(np.uint16).ravel()
 
 
 def _write_mask(streams: Streams, is_kept: Mask, kernel: Kernel | None) -> tuple[Entry, Mask]:
