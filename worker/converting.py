@@ -40,10 +40,11 @@ def convert(order: ConvertOrder, report: Callable[[Update], None]) -> Converted:
     pruned, dense = load_model(order.model), load_model(order.model)
     fill_zeros(dense)
     samples = _samples(order, pruned)
+    config = order.spec.pruning_config()
     with TemporaryDirectory() as folder:
         sources = (
-            Source(pruned, Path(folder, "pruned"), samples),
-            Source(dense, Path(folder, "dense"), samples),
+            Source(pruned, config, Path(folder, "pruned"), samples),
+            Source(dense, config, Path(folder, "dense"), samples),
         )
         for form in order.formats:
             try:

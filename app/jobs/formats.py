@@ -10,6 +10,8 @@ ArtifactFormat = Literal[
     "litert_sparse",
     "onnx",
     "saved_model",
+    "weights",
+    "weights_int8",
 ]
 
 #: What the file of each format is called; no two have the same name.
@@ -21,6 +23,8 @@ FILE_NAMES: dict[ArtifactFormat, str] = {
     "litert_sparse": "model.sparse.tflite",
     "onnx": "model.onnx",
     "saved_model": "saved_model.zip",
+    "weights": "model.espw",
+    "weights_int8": "model.int8.espw",
 }
 
 Encoding = Literal["gzip", "zstd"]

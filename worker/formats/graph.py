@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from pruning_core.config import PruningConfig
 from worker.data import Array
 from worker.formats.opened import SIGNATURE, Port
 
@@ -24,6 +25,7 @@ class Source:
     """A Keras model on its way into other formats."""
 
     model: keras.Model
+    config: PruningConfig  #: By which it was pruned.
     folder: Path  #: Where its graphs are kept.
     #: Single samples, one array for each input, to learn from them which numbers go through the
     #: model; ``None`` for a job without data.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.jobs.formats import ArtifactFormat
-from worker.formats import litert, onnx, saved_model
+from worker.formats import litert, onnx, saved_model, weights
 from worker.formats.graph import Source
 from worker.formats.opened import Opened
 
@@ -50,6 +50,18 @@ FORMATS: dict[ArtifactFormat, Format] = {
         write=saved_model.write,
         open=lambda path, _threads: saved_model.SavedModelFile(path),
         tolerance=1e-5,
+        has_threads=False,
+    ),
+    "weights": Format(
+        write=functools.partial(weights.write, precision="float32"),
+        open=lambda path, _threads: weights.WeightsFile(path),
+        tolerance=1e-5,
+        has_threads=False,
+    ),
+    "weights_int8": Format(
+        write=functools.partial(weights.write, precision="int8"),
+        open=lambda path, _threads: weights.WeightsFile(path),
+        tolerance=0.2,
         has_threads=False,
     ),
 }

@@ -43,6 +43,7 @@ const FORMATS = {
   saved_model: "SavedModel",
   onnx: "ONNX",
   weights: "masks and non-zeros",
+  weights_int8: "masks and non-zeros, int8",
 };
 
 export class Settings {

@@ -21,8 +21,8 @@ from pruning_core.config import Block, Channel, NOfM, Uniform, Unstructured
 from pruning_core.criterion import magnitude
 from pruning_core.granularity import Kernel
 from worker.formats import weights_reader
-from worker.formats.weights_writer import Weight, pack
 from worker.formats.weights_reader import PREFIX, CorruptWeightsError, unpack
+from worker.formats.weights_writer import Weight, pack
 
 GRANULARITIES = [
     pytest.param(Unstructured(), id="unstructured"),

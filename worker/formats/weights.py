@@ -1,0 +1,94 @@
+"""The ``weights`` formats: masks and non-zeros alone; the model is in the ``.keras`` beside."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from app.jobs.formats import FILE_NAMES
+from pruning_core.catalogue import layout, reason_to_skip
+from pruning_core.config import PruningConfig, Unstructured
+from pruning_core.decision import Prune
+from pruning_core.granularity import Kernel
+from pruning_core.selection import Selected, select
+from worker.data import Array
+from worker.formats.graph import Source, inputs_of, outputs_of
+from worker.formats.opened import WeightCount
+from worker.formats.weights_reader import read_weights
+from worker.formats.weights_writer import Weight, pack
+
+
+def write(source: Source, path: Path, *, precision: Literal["float32", "int8"]) -> tuple[str, ...]:
+    """Write the weights of ``source``, see ``pack``."""
+    path.write_bytes(pack(weights_of(source.model, source.config), precision=precision))
+    return ()
+
+
+def weights_of(model: keras.Model, config: PruningConfig) -> list[Weight]:
+    """Return the weights of a model, in the order of ``model.weights``.
+
+    Args:
+        model: Any built model, stripped.
+        config: By which it was pruned; its granularities say in which units zeros come.
+    """
+    selected = {id(entry.variable): entry for entry in select(model, config)}
+    return [_weight(selected[id(variable)]) for variable in model.weights]
+
+
+def _weight(entry: Selected) -> Weight:
+    return Weight(entry.name, keras.ops.convert_to_numpy(entry.variable), _kernel(entry))
+
+
+def _kernel(entry: Selected) -> Kernel | None:
+    if isinstance(entry.decision, Prune):
+        return Kernel(entry.shape, entry.decision.granularity, entry.decision.layout)
+    if reason_to_skip(entry.class_name, entry.weight, with_depthwise=True) is not None:
+        return None
+    lies = layout(entry.class_name, entry.weight, rank=len(entry.shape))
+    return Kernel(entry.shape, Unstructured(), lies)
+
+
+class WeightsFile:
+    """A file of weights, given to the model in ``model.keras`` beside it.
+
+    Raises:
+        CorruptWeightsError: it is not well formed.
+        ValueError: its weights are not those of the model.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._values = [values for _, values in read_weights(path)]
+        self._model: keras.Model = keras.saving.load_model(path.with_name(FILE_NAMES["keras"]))
+        self._model.set_weights(self._values)
+        self._predict: Any = tf.function(functools.partial(self._model, training=False))
+        self.inputs = inputs_of(self._model)
+        self.outputs = outputs_of(self._model)
+
+    def answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the outputs by name."""
+        is_sequential = isinstance(self._model, keras.Sequential)
+        structure = self._model.inputs[0] if is_sequential else self._model.input
+        tensors = [tf.constant(inputs[port.name]) for port in self.inputs]
+        outputs = self._predict(keras.tree.pack_sequence_as(structure, tensors))
+        names = (port.name for port in self.outputs)
+        return {
+            name: np.asarray(tensor)
+            for name, tensor in zip(names, keras.tree.flatten(outputs), strict=True)
+        }
+
+    def weights(self) -> WeightCount:
+        """Return what is counted in the file."""
+        floats = [values for values in self._values if values.dtype.kind == "f"]
+        return WeightCount(
+            sum(values.size for values in floats),
+            sum(int(np.count_nonzero(values)) for values in floats),
+        )
