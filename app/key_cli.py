@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.jobs.database import create_engine, migrate
 from app.jobs.errors import JobError
-from app.jobs.keys import Keys
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.jobs.keys import Keys
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Make, list and revoke API keys."
@@ -55,6 +56,10 @@ def revoke(key_id: str, data_dir: DataDir = None) -> None:
 @contextmanager
 def _opened_keys(data_dir: Path | None) -> Generator[Keys]:
     """Give the keys; what is wrong with the call is said in a line, without a traceback."""
+    # Libraries of databases take seconds to import, and most commands need none.
+    from app.jobs.database import create_engine, migrate
+    from app.jobs.keys import Keys
+
     settings = Settings() if data_dir is None else Settings(data_dir=data_dir)
     url = settings.resolved_database_url
     try:
