@@ -123,6 +123,7 @@ def _fine_tune(
         order.spec.pruning_config(),
         order.total_steps,
         distillation=training.distillation,
+        cool_down=bool(training.cool_down),
         copy=False,
     )
     _fit(pruning, feeder, dataset, order, report, asked)

@@ -36,6 +36,7 @@ class Outlooks:
     """All weight tensors of a model, in its order."""
 
     tensors: tuple[Outlook, ...]
+    schedules: tuple[Schedule, ...]  #: That prune something; at least one.
     pruned: int  #: Weights that are pruned in all.
     is_exact: bool  #: False where ``pruned`` depends on which units go, and is the nearest guess.
 
@@ -54,7 +55,8 @@ def outlooks(model: ModelSummary, config: PruningConfig) -> Outlooks:
         for weight, decision in zip(model.weights, decided, strict=True)
     ]
     pruned, is_exact = 0, True
-    for schedule, kernels in _by_schedule(model, decided).items():
+    by_schedule = _by_schedule(model, decided)
+    for schedule, kernels in by_schedule.items():
         level = Level(schedule.last_sparsity, schedule.last_sparsity)
         ahead = forecast(config.allocation, list(kernels.values()), level)
         pruned, is_exact = pruned + ahead.total, is_exact and ahead.is_exact
@@ -65,7 +67,7 @@ def outlooks(model: ModelSummary, config: PruningConfig) -> Outlooks:
             tensors[place] = dataclasses.replace(
                 tensors[place], pruned=weights, expected_sparsity=expected
             )
-    return Outlooks(tuple(tensors), pruned, is_exact)
+    return Outlooks(tuple(tensors), tuple(by_schedule), pruned, is_exact)
 
 
 def decisions(model: ModelSummary, config: PruningConfig) -> tuple[Prune | Skip, ...]:

@@ -21,7 +21,7 @@ from app.jobs.uploads import DatasetSummary, ModelSummary, TensorSpec
 from pruning_core.config import LayerRule, PruningConfig
 from pruning_core.decision import Prune, Skip
 from pruning_core.errors import PruningConfigError
-from pruning_core.schedule import PolynomialDecay, Schedule
+from pruning_core.schedule import PolynomialDecay, Schedule, step_of_last_sparsity
 
 _DEFAULT_VALIDATION_SPLIT = 0.1
 _FEWEST_UPDATES = 3
@@ -107,12 +107,17 @@ def plan(spec: JobSpec, model: ModelSummary, dataset: DatasetSummary | None) -> 
         raise RefusedSpecError(*errors)
     resolved = config.resolved(total_steps)
     ahead = outlooks(model, resolved)
+    reached = max(step_of_last_sparsity(schedule, total_steps) for schedule in ahead.schedules)
+    if dataset is not None and spec.training.cool_down and reached == total_steps:
+        raise RefusedSpecError(_no_time_to_cool_down(total_steps))
     filled_in = spec.model_copy(
         update={
             "schedule": resolved.schedule,
             "allocation": resolved.allocation,
             "layers": resolved.layers,
-            "training": _training(spec.training, dataset, split),
+            "training": _training(
+                spec.training, dataset, split, can_cool_down=reached < total_steps
+            ),
         }
     )
     prunable = sum(tensor.size for tensor in ahead.tensors if isinstance(tensor.decision, Prune))
@@ -146,11 +151,26 @@ def _validation_split(spec: JobSpec, dataset: DatasetSummary | None) -> float:
     return _DEFAULT_VALIDATION_SPLIT if dataset.train_samples > 1 else 0.0
 
 
-def _training(asked: Training, dataset: DatasetSummary | None, split: float) -> Training:
-    recalibrate = asked.recalibrate
+def _training(
+    asked: Training, dataset: DatasetSummary | None, split: float, *, can_cool_down: bool
+) -> Training:
+    recalibrate, cool_down = asked.recalibrate, asked.cool_down
     if recalibrate is None:
         recalibrate = dataset is not None and not dataset.has_labels
-    return asked.model_copy(update={"validation_split": split, "recalibrate": recalibrate})
+    if cool_down is None:
+        cool_down = can_cool_down
+    return asked.model_copy(
+        update={"validation_split": split, "recalibrate": recalibrate, "cool_down": cool_down}
+    )
+
+
+def _no_time_to_cool_down(total_steps: int) -> FieldError:
+    return FieldError(
+        "/training/cool_down",
+        "cool_down needs steps after the last sparsity is reached; let the schedule end earlier, "
+        f"or leave cool_down out. Received: true, and it is reached after step {total_steps} of "
+        f"{total_steps}",
+    )
 
 
 def _samples_to_train_on(split: float, dataset: DatasetSummary | None) -> int:

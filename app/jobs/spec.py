@@ -84,6 +84,9 @@ class Training(_Record):
     #: Whether batch normalisation is measured anew on the training samples once the model is
     #: pruned. ``None``: where the data have no labels.
     recalibrate: bool | None = None
+    #: Whether the learning rate falls to zero once the last sparsity is reached. ``None``: where
+    #: steps are left for it.
+    cool_down: bool | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 

@@ -248,6 +248,29 @@ def test_the_unpruned_model_teaches_the_pruned_one(orders, classes):
     assert "accuracy" in orders.verify().artifact.metrics
 
 
+def test_the_learning_rate_cools_down_on_request(orders, classes):
+    x, y = classes
+    dataset = orders.arrays(x_train=x, y_train=y, x_test=x, y_test=y)
+    uploaded = orders.save(_perceptron())
+    training = {"epochs": 2, "batch_size": 40, "optimizer": {"kind": "sgd", "learning_rate": 0.1}}
+    schedule = {"kind": "one_shot", "target_sparsity": 0.5}
+
+    changes = []
+    for cool_down in (False, True):
+        orders.prune(
+            uploaded, dataset, training=training | {"cool_down": cool_down}, schedule=schedule
+        )
+        before, after = (
+            keras.saving.load_model(path).layers[0].get_weights()[0]
+            for path in (uploaded, orders.order.artifact)
+        )
+        changes.append(np.abs(after - before)[after != 0].sum())
+
+    constant, cooling = changes
+    # Half a cosine over the whole training takes half of the steps' lengths away.
+    assert cooling < 0.8 * constant
+
+
 def test_batch_normalisation_is_measured_anew_on_request(orders, classes):
     x, y = classes
     dataset = orders.arrays(x_train=x[..., None], y_train=y)

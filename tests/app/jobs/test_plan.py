@@ -539,6 +539,41 @@ def test_batch_normalisation_is_measured_anew_where_there_are_no_labels(asked, d
     assert planned.spec.training.recalibrate is recalibrate
 
 
+# 1,000 samples in batches of 100, twice: 20 steps.
+_TO_THE_END = {"kind": "polynomial_decay", "final_sparsity": 0.5, "end_step": 20}
+
+
+@pytest.mark.parametrize(
+    ("asked", "schedule", "cool_down"),
+    [
+        pytest.param({}, {"kind": "polynomial_decay"}, True, id="a quarter of the steps is left"),
+        pytest.param({}, _TO_THE_END, False, id="no step is left"),
+        pytest.param({}, _TO_THE_END | {"end_step": 19}, True, id="one step is left"),
+        pytest.param({"cool_down": False}, {"kind": "polynomial_decay"}, False, id="not wanted"),
+    ],
+)
+def test_the_learning_rate_cools_down_where_steps_are_left_for_it(asked, schedule, cool_down):
+    planned = plan(
+        _spec(training={"batch_size": 100} | asked, schedule=schedule), _model(), _data()
+    )
+
+    assert planned.total_steps == 20
+    assert planned.spec.training.cool_down is cool_down
+
+
+def test_a_cool_down_without_time_for_it_is_refused():
+    late = {"match": "classes", "schedule": _TO_THE_END}
+    spec = _spec(training={"batch_size": 100, "cool_down": True}, layers=[late])
+
+    faults = _faults(spec, _model(), _data())
+
+    assert faults == {
+        "/training/cool_down": "cool_down needs steps after the last sparsity is reached; let the "
+        "schedule end earlier, or leave cool_down out. Received: true, and it is reached after "
+        "step 20 of 20"
+    }
+
+
 def test_the_loss_of_the_spec_comes_first():
     spec = _spec(training={"loss": "mean_squared_error"})
 

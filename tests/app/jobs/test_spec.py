@@ -170,12 +170,14 @@ class TestTaken:
         assert spec.training == Training(optimizer=optimizer)
 
     def test_what_helps_the_model_through_is_taken(self):
-        training = {"distillation": {"weight": 1, "temperature": 4.0}, "recalibrate": True}
+        helpers = {"recalibrate": True, "cool_down": True}
+        training = {"distillation": {"weight": 1, "temperature": 4.0}, **helpers}
 
         spec = parse_spec(json.dumps({"training": training}))
 
         assert spec.training.distillation == Distillation(weight=1.0, temperature=4.0)
         assert spec.training.recalibrate is True
+        assert spec.training.cool_down is True
         assert parse_spec(spec.model_dump_json()) == spec
 
     def test_a_whole_number_stands_for_a_fraction(self):
