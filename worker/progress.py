@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from app.jobs.history import HistoryChunk, Scope
-from app.jobs.job import Progress
+from app.jobs.job import LayerProgress, Progress
 from worker.errors import RefusedError
 from worker.messages import Advanced
 from worker.models import renamed
@@ -32,6 +32,7 @@ class ProgressReports(keras.callbacks.Callback):
         total_steps: Of the whole training.
         epochs: Likewise.
         sparsity_at: Sparsity among the prunable weights after a step.
+        count_layers: How sparse each of their tensors is now; asked when the sparsity has changed.
         start: Steps that were made before, in another process.
         clock: Seconds, from anywhere.
     """
@@ -43,6 +44,7 @@ class ProgressReports(keras.callbacks.Callback):
         total_steps: int,
         epochs: int,
         sparsity_at: Callable[[int], float],
+        count_layers: Callable[[], tuple[LayerProgress, ...]],
         start: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -54,6 +56,9 @@ class ProgressReports(keras.callbacks.Callback):
         self._epochs = epochs
         self._epoch = 0
         self._sparsity_at = sparsity_at
+        self._count_layers = count_layers
+        self._layers: tuple[LayerProgress, ...] = ()
+        self._counted_at: float | None = None
         self._clock = clock
         self._stride = -(-total_steps // _MOST_ROWS)
         self._step_rows: list[dict[str, float]] = []
@@ -110,13 +115,17 @@ class ProgressReports(keras.callbacks.Callback):
     def advanced(self) -> Advanced:
         """Return what there is to report now; it counts as reported."""
         now = self._reported_at = self._clock()
+        sparsity = self._sparsity_at(self.steps)
+        if sparsity != self._counted_at:
+            self._counted_at, self._layers = sparsity, self._count_layers()
         progress = Progress(
             step=self.steps,
             total_steps=self._total_steps,
             epoch=self._epoch,
             epochs=self._epochs,
-            sparsity=self._sparsity_at(self.steps),
+            sparsity=sparsity,
             eta_seconds=self._eta_seconds(now),
+            layers=self._layers,
         )
         history = (
             *_chunk(Scope.STEP, self._step_rows),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from threading import Event
@@ -15,7 +16,7 @@ import tensorflow as tf
 import pruning_core
 from app.jobs.errors import RefusedFileError
 from app.jobs.intake.model import summarise_model
-from app.jobs.job import Stage
+from app.jobs.job import LayerProgress, Stage
 from app.jobs.spec import Adam, Sgd, Training
 from pruning_core.allocation import forecast
 from pruning_core.config import PruningConfig
@@ -23,7 +24,7 @@ from pruning_core.decision import Skip
 from pruning_core.errors import NonFiniteWeightsError, PruningConfigError, UnsupportedModelError
 from pruning_core.groups import by_schedule
 from pruning_core.reporting import count_zeros
-from pruning_core.selection import select
+from pruning_core.selection import select, select_pruned
 from pruning_core.training import Pruning
 from worker.baseline import Baseline, choose, doubts, measure, with_answers_for_labels
 from worker.checkpoints import Checkpoints, Position, legs, read_checkpoint
@@ -171,6 +172,7 @@ def _fit(  # noqa: PLR0913, PLR0917  (what takes part in it, each once)
         total_steps=pruning.total_steps,
         epochs=training.epochs,
         sparsity_at=pruning.sparsity_at,
+        count_layers=_layer_counts(pruning),
         start=position.step,
     )
     checkpoints = Checkpoints(
@@ -193,11 +195,28 @@ def _fit(  # noqa: PLR0913, PLR0917  (what takes part in it, each once)
             steps_per_epoch=leg.steps_per_epoch,
             shuffle=False,  # The batches are: by the seed, and not by Keras.
             validation_data=None if validation is None else feeder.in_order(validation),
-            callbacks=[reports, pruning.callback, checkpoints],
+            callbacks=[pruning.callback, reports, checkpoints],
             verbose=0,
         )
     assert reports.steps == pruning.total_steps, "every planned step must be made"
     pruning.finish()
+
+
+def _layer_counts(pruning: Pruning) -> Callable[[], tuple[LayerProgress, ...]]:
+    """Return what counts the zeros of each pruned tensor, as they are when it is called."""
+    selected = select_pruned(pruning.model, pruning.config)
+
+    def count() -> tuple[LayerProgress, ...]:
+        return tuple(
+            LayerProgress(
+                name=entry.layer,
+                weight=entry.weight,
+                sparsity=count_zeros(entry.variable) / max(math.prod(entry.shape), 1),
+            )
+            for entry in selected
+        )
+
+    return count
 
 
 def _export(

@@ -348,6 +348,20 @@ def test_the_same_seed_gives_the_same_file(orders, classes):
     assert orders.verify().artifact.sha256 == first
 
 
+def test_progress_says_how_sparse_each_pruned_tensor_is(orders, classes):
+    x, y = classes
+    dataset = orders.arrays(x_train=x, y_train=y, x_test=x, y_test=y)
+
+    pruned = orders.prune(orders.save(_perceptron()), dataset)
+
+    *_, last = (report.progress for report in orders.reports if isinstance(report, Advanced))
+    assert {(layer.name, layer.weight): layer.sparsity for layer in last.layers} == {
+        (tensor.layer, tensor.weight): tensor.zeros / np.prod(tensor.shape)
+        for tensor in pruned.tensors
+        if tensor.planned is not None
+    }
+
+
 def test_progress_begins_with_the_first_step_and_ends_with_the_last(orders, classes):
     x, y = classes
     dataset = orders.arrays(x_train=x, y_train=y, x_val=x, y_val=y)

@@ -1,5 +1,6 @@
 import pytest
 
+from app.jobs.job import LayerProgress
 from worker.errors import RefusedError
 
 pytest.importorskip("keras")
@@ -12,6 +13,7 @@ class _Training:
         from worker.progress import ProgressReports
 
         self.told = []
+        self.counted = []
         self.now = 0.0
         self.epochs = epochs
         self.steps_per_epoch = steps_per_epoch
@@ -19,7 +21,8 @@ class _Training:
             self.told.append,
             total_steps=epochs * steps_per_epoch,
             epochs=epochs,
-            sparsity_at=lambda step: step / 1e6,
+            sparsity_at=lambda step: step // 10 / 1e6,
+            count_layers=self.count_layers,
             clock=lambda: self.now,
         )
 
@@ -31,6 +34,11 @@ class _Training:
                 self.callback.on_train_batch_end(batch, {"loss": loss})
             self.callback.on_epoch_end(epoch, {"loss": loss})
         return self
+
+    def count_layers(self):
+        self.counted.append(self.callback.steps)
+        sparsity = len(self.counted) / 10
+        return (LayerProgress(name="dense", weight="kernel", sparsity=sparsity),)
 
     def rows(self, scope):
         return [
@@ -70,6 +78,20 @@ def test_the_time_left_leaves_out_the_first_step():
     first, second = training.told[:2]
     assert first.progress.eta_seconds is None
     assert second.progress.eta_seconds == pytest.approx(0.1 * (100 - second.progress.step))
+
+
+def test_layers_are_counted_when_the_sparsity_has_changed_and_told_each_time():
+    training = _Training(epochs=1, steps_per_epoch=28).run()
+
+    reported = [report.progress.step for report in training.told]
+    assert training.counted == [
+        1,
+        next(s for s in reported if s >= 10),
+        next(s for s in reported if s >= 20),
+    ]
+    assert [report.progress.layers[0].sparsity for report in training.told] == [
+        [0.1, 0.2, 0.3][step // 10] for step in reported
+    ]
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])

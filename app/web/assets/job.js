@@ -1,12 +1,12 @@
 /** `/jobs/<id>`: one job, as it goes on and as it ended. */
 
-import { Problem, get, offers, post, remove } from "/assets/api.js";
+import { Problem, get, hasKey, offers, post, remove } from "/assets/api.js";
 import { confirmed } from "/assets/dialogs.js";
 import { announce, element, withShare } from "/assets/dom.js";
 import { at, count, duration, percent } from "/assets/format.js";
 import { follow } from "/assets/live.js";
 import { FINAL, codeBlock, copy, layerList, problemNotice, statusBadge, warningNotice } from "/assets/parts.js";
-import { comparison, downloads, sizes } from "/assets/result.js";
+import { comparison, downloads, saveWithKey, sizes } from "/assets/result.js";
 import { TrainingCurves } from "/assets/training-curves.js";
 
 const STAGES = { queued: "Queued", validating: "Checking", baseline: "Measuring", fine_tuning: "Fine-tuning", exporting: "Exporting", verifying: "Verifying" };
@@ -67,7 +67,8 @@ class JobView {
 
   #hear({ kind, data }) {
     if (kind === "progress") {
-      this.#job = { ...this.#job, progress: data };
+      // Layers come only where they have changed.
+      this.#job = { ...this.#job, progress: { layers: this.#job.progress?.layers ?? [], ...data } };
       this.#showProgress();
       this.#showLayers();
       this.#fetchHistory();
@@ -128,7 +129,7 @@ class JobView {
     const { id, status } = this.#job;
     const buttons = element("div", { class: "buttons" });
     const link = element("button", { type: "button", class: "secondary small", onclick: () => copy(location.href, link) }, "Copy link");
-    buttons.append(link, element("a", { class: "button secondary small", href: `/?job=${id}` }, "Prune again"));
+    buttons.append(link, element("a", { class: "button secondary small", href: `/?job=${id}` }, "Prune again"), this.#report(buttons));
     this.#offer(buttons, status === "running", "pause", "Pause");
     this.#offer(buttons, status === "paused", "resume", "Resume");
     buttons.append(
@@ -137,6 +138,13 @@ class JobView {
         : element("button", { type: "button", class: "secondary small", onclick: () => this.#cancel() }, "Cancel"),
     );
     return buttons;
+  }
+
+  /** A link to the report, which is saved where a key would be needed to open it. */
+  #report(buttons) {
+    const { id, report_url } = this.#job;
+    if (!hasKey()) return element("a", { class: "button secondary small", href: report_url }, "Report");
+    return element("a", { class: "button secondary small", href: report_url, download: `${id}.html`, onclick: (event) => saveWithKey(event, buttons) }, "Report");
   }
 
   /** Put in a move that fits the status, where this version of the service has it. */
@@ -224,10 +232,9 @@ class JobView {
     const layers = result?.layers ?? this.#plan?.layers ?? null;
     this.parts.layers.hidden = layers === null;
     if (layers === null) return;
-    const goal = this.#plan?.sparsity ?? 0;
-    const fill = result !== null ? 1 : goal > 0 ? Math.min((progress?.sparsity ?? 0) / goal, 1) : 0;
-    const title = result !== null ? "Layers, as counted in the file" : "Layers, and where they are going";
-    this.parts.layers.replaceChildren(element("h2", {}, title), element("div", { class: "card" }, layerList(layers, { fill })));
+    const title = result !== null ? "Layers, as counted in the file" : "Layers, and how far they are";
+    const rows = result !== null ? layers : onTheirWay(layers, progress?.layers ?? []);
+    this.parts.layers.replaceChildren(element("h2", {}, title), element("div", { class: "card" }, layerList(rows)));
   }
 
   #showSettings() {
@@ -237,6 +244,13 @@ class JobView {
       element("details", {}, element("summary", {}, "Settings of this job"), codeBlock(JSON.stringify(spec, null, 2), { name: "Settings as JSON" })),
     );
   }
+}
+
+/** The layers of a plan, each with how sparse it is by now. */
+function onTheirWay(layers, counted) {
+  const name = (layer) => `${layer.name}/${layer.weight}`;
+  const reached = new Map(counted.map((layer) => [name(layer), layer.sparsity]));
+  return layers.map((layer) => ({ ...layer, reached: reached.get(name(layer)) ?? 0 }));
 }
 
 function progressWords(progress) {

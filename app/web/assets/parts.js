@@ -75,20 +75,20 @@ export async function copy(text, button) {
  * A row for each weight: its layer, shape, and a bar of its sparsity; those that stay dense are
  * folded away below.
  *
- * `rows` are `{ name, weight, shape, sparsity, pruned, reason, control? }`; a sparsity of null is
- * decided by the weights alone, and one that is left out is not known yet. `fill` is the share of
- * the bar that is reached already; `isMain` tells which rows are not folded away.
+ * `rows` are `{ name, weight, shape, sparsity, pruned, reason, reached?, control? }`; a sparsity of
+ * null is decided by the weights alone, and one that is left out is not known yet. `reached` is how
+ * sparse it is by now, where it is still on its way; `isMain` tells which rows are not folded away.
  */
-export function layerList(rows, { fill = 1, isMain = (row) => row.pruned } = {}) {
+export function layerList(rows, { isMain = (row) => row.pruned } = {}) {
   const main = rows.filter(isMain);
   const folded = rows.filter((row, place) => !isMain(row, place));
-  const list = (some) => element("ul", { class: "layer-list" }, some.map((row) => layerRow(row, fill)));
+  const list = (some) => element("ul", { class: "layer-list" }, some.map(layerRow));
   if (folded.length === 0) return list(main);
   const summary = `${counted(folded.length, "tensor")} that ${folded.length === 1 ? "stays" : "stay"} dense, and why`;
   return element("div", {}, list(main), element("details", {}, element("summary", {}, summary), list(folded)));
 }
 
-function layerRow({ name, weight, shape: sizes, control, ...fate }, fill) {
+function layerRow({ name, weight, shape: sizes, control, ...fate }) {
   const size = sizes.reduce((product, length) => product * length, 1);
   const kinds = [fate.pruned ? "" : "dense", control ? "steered" : ""].join(" ").trim();
   return element(
@@ -96,16 +96,20 @@ function layerRow({ name, weight, shape: sizes, control, ...fate }, fill) {
     { class: kinds || null },
     element("div", { class: "what" }, element("span", { class: "name" }, name), element("span", { class: "weight" }, weight)),
     element("div", { class: "shape" }, shape(sizes), element("span", { class: "detail" }, counted(size, "weight"))),
-    element("div", { class: "much" }, fateOf(fate, fill)),
+    element("div", { class: "much" }, fateOf(fate)),
     control ?? null,
   );
 }
 
-function fateOf({ sparsity, pruned, reason }, fill) {
+function fateOf({ sparsity, pruned, reason, reached = sparsity }) {
   if (!pruned) return element("span", { class: "reason" }, reason ?? "left dense");
-  if (sparsity === undefined) return element("span", { class: "reason" }, "can be pruned");
-  if (sparsity === null) return element("span", { class: "reason" }, "pruned; the weights decide how far");
-  const goal = withShare(element("span", { class: "goal" }), sparsity);
-  const reached = withShare(element("span", { class: "reached" }), sparsity * fill);
-  return [element("div", { class: "bar", "aria-hidden": "true" }, goal, reached), element("span", { class: "value" }, percent(sparsity))];
+  if (reached === undefined) return element("span", { class: "reason" }, "can be pruned");
+  if (reached === null) return element("span", { class: "reason" }, "pruned; the weights decide how far");
+  const bar = element(
+    "div",
+    { class: "bar", "aria-hidden": "true" },
+    withShare(element("span", { class: "goal" }), sparsity ?? 0),
+    withShare(element("span", { class: "reached" }), reached),
+  );
+  return [bar, element("span", { class: "value" }, percent(reached))];
 }

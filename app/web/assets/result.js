@@ -87,8 +87,8 @@ function download(url, { name, bytes: size, compressed_bytes, sha256, verified, 
   return item;
 }
 
-/** Fetch the file with the key, which a link cannot carry, and save it. */
-async function saveWithKey(event, item) {
+/** Fetch the file with the key, which a link cannot carry, and save it; complain in `item`. */
+export async function saveWithKey(event, item) {
   event.preventDefault();
   const { href, download: name } = event.currentTarget;
   try {
