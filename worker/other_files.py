@@ -113,11 +113,13 @@ class OtherFiles:
         receive: Callable[[FileReport], None],
     ) -> None:
         """Have the order carried out, until all is reported or its runner gives out."""
+        fault = "the process at work on it did not say what became of it"
         try:
             self.run(runner, order, on_file=receive)
         except (RunnerDiedError, RefusedError) as error:
-            if waiting:
-                self._give_up(waiting, _words(error))
+            fault = _words(error)
+        if waiting:
+            self._give_up(waiting, fault)
 
     def _receive_written(
         self,

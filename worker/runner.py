@@ -18,6 +18,8 @@ from typing import BinaryIO
 from worker.errors import RefusedError
 from worker.messages import (
     MAX_LINE_BYTES,
+    CheckOrder,
+    ConvertOrder,
     Order,
     Outcome,
     PruneOrder,
@@ -97,6 +99,14 @@ def _carry_out(order: Order, report: Callable[[Update], None], asked: threading.
             from worker.verifying import verify  # noqa: PLC0415
 
             return verify(order, report)
+        case ConvertOrder():
+            from worker.converting import convert  # noqa: PLC0415
+
+            return convert(order, report)
+        case CheckOrder():
+            from worker.checking import check  # noqa: PLC0415
+
+            return check(order, report)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -32,9 +32,11 @@ from app.jobs.errors import (
     NotFoundError,
     RefusedSpecError,
 )
+from app.jobs.formats import SUFFIXES
 from app.jobs.job import Failure, Job, Notice, Stage
 from app.jobs.plan import plan
-from app.jobs.result import JobResult, Uploaded
+from app.jobs.result import ArtifactResult, JobResult, Uploaded
+from app.jobs.spec import JobSpec
 from app.jobs.store import Store
 from app.jobs.uploads import StoredDataset, StoredModel
 from worker.errors import (
@@ -47,7 +49,15 @@ from worker.errors import (
 )
 from worker.messages import (
     Advanced,
+    Checked,
+    CheckOrder,
     Checkpointed,
+    Converted,
+    ConvertOrder,
+    FileChecked,
+    FileFailed,
+    FileReport,
+    FileWritten,
     Noticed,
     Order,
     Pruned,
@@ -61,6 +71,7 @@ from worker.messages import (
     VerifyOrder,
     checkpoint_path,
 )
+from worker.other_files import OtherFiles, moved
 from worker.pulse import Pulse
 from worker.runners import Runner, RunnerPool
 
@@ -77,7 +88,7 @@ _CHECKPOINT_LOST = Notice(
     message="What was written down of the training cannot be read any more; it began anew.",
 )
 
-_Answer = TypeVar("_Answer", Pruned, Verified)
+_Answer = TypeVar("_Answer", Pruned, Verified, Converted, Checked)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,11 +236,16 @@ class _Attempt:
             order = self._prune_order(model, dataset, folder=runner.folder)
             pruned = self._run(runner, order, answer=Pruned)
             kept = _moved(_verify_order(order, pruned), to=self.folder)
+        others = OtherFiles(runners=self.runners, run=self._run_for_files, source=kept)
+        written = others.convert(form for form in kept.spec.artifacts if form != "keras")
         with self.runners.take() as runner:
             order = _moved(kept, to=runner.folder)
             verified = self._run(runner, order, answer=Verified)
-            kept = _moved(order, to=self.folder)
-        return self._publish(kept.artifact, _result(pruned, verified, model))
+            self._take_compressed(verified.artifact, runner)
+            _moved(order, to=self.folder)
+        checked = others.check(written, pruned)
+        self.store.record(self.claim, notices=others.faults)
+        return self._publish(_result(pruned, verified, checked, model, kept.spec))
 
     def _uploads(self) -> tuple[StoredModel, StoredDataset | None]:
         job = self.claim.job
@@ -291,27 +307,53 @@ class _Attempt:
                 self.pulse.check()
                 file.write(chunk)
 
-    def _run(self, runner: Runner, order: Order, *, answer: type[_Answer]) -> _Answer:
+    def _run(
+        self,
+        runner: Runner,
+        order: Order,
+        *,
+        answer: type[_Answer],
+        on_file: Callable[[FileReport], None] | None = None,
+    ) -> _Answer:
         if not isinstance(self._next_report(runner), Ready):
             raise _out_of_turn()
         runner.give(order)
         try:
-            return self._answer_of(runner, answer)
+            return self._answer_of(runner, answer, on_file)
         except (PausedError, StoppedError):
             self._have_written_down(runner)
             raise
 
-    def _answer_of(self, runner: Runner, answer: type[_Answer]) -> _Answer:
+    def _answer_of(
+        self,
+        runner: Runner,
+        answer: type[_Answer],
+        on_file: Callable[[FileReport], None] | None,
+    ) -> _Answer:
         while True:
             match self._next_report(runner):
                 case Refused(failure=failure):
                     raise _refusal(failure)
                 case StageBegun() | Advanced() | Checkpointed() | Noticed() as update:
                     self._record(update, runner)
+                case FileWritten() | FileChecked() | FileFailed() as update if on_file:
+                    on_file(update)
                 case outcome if isinstance(outcome, answer):
                     return outcome
                 case _:
                     raise _out_of_turn()
+
+    def _run_for_files(
+        self,
+        runner: Runner,
+        order: ConvertOrder | CheckOrder,
+        *,
+        on_file: Callable[[FileReport], None],
+    ) -> None:
+        if isinstance(order, ConvertOrder):
+            self._run(runner, order, answer=Converted, on_file=on_file)
+        else:
+            self._run(runner, order, answer=Checked, on_file=on_file)
 
     def _have_written_down(self, runner: Runner) -> None:
         """Ask a runner that trains for a checkpoint, and wait for it a little."""
@@ -376,7 +418,7 @@ class _Attempt:
     def _keep(self, reached: Checkpointed, runner: Runner) -> None:
         """Put what the runner wrote down where any worker finds it."""
         job_id, step = self.claim.job.id, reached.progress.step
-        path = _renamed(checkpoint_path(runner.folder, step), to=self.folder)
+        path = moved(checkpoint_path(runner.folder, step), to=self.folder)
         checkpoint = StoredCheckpoint(
             key=checkpoint_key(job_id, self.claim.fence, step),
             sha256=_sha256(path),
@@ -399,23 +441,40 @@ class _Attempt:
         if former is not None:
             self.artifacts.delete(former.key)
 
-    def _publish(self, path: Path, result: JobResult) -> Job:
-        self.pulse.check()
-        [artifact] = result.artifacts
-        key = artifact_key(self.claim.job.id, self.claim.fence, artifact.name)
-        self.artifacts.put(key, path)
-        stored = StoredArtifact(
+    def _take_compressed(self, artifact: ArtifactResult, runner: Runner) -> None:
+        if artifact.name != _ARTIFACT:
+            raise _out_of_turn()
+        for compressed in artifact.compressed:
+            moved(runner.folder / (_ARTIFACT + SUFFIXES[compressed.encoding]), to=self.folder)
+
+    def _publish(self, result: JobResult) -> Job:
+        stored = [self._stored(artifact) for artifact in result.artifacts]
+        try:
+            return self.store.succeed(self.claim, result, stored)
+        except LostClaimError:
+            for artifact in result.artifacts:
+                for key in self._keys(artifact).values():
+                    self.artifacts.delete(key)
+            raise
+
+    def _stored(self, artifact: ArtifactResult) -> StoredArtifact:
+        """Put the file, and its compressed forms, where callers find them."""
+        for name, key in self._keys(artifact).items():
+            self.pulse.check()
+            self.artifacts.put(key, self.folder / name)
+        return StoredArtifact(
             name=artifact.name,
-            key=key,
+            key=artifact_key(self.claim.job.id, self.claim.fence, artifact.name),
             format=artifact.format,
             bytes=artifact.bytes,
             sha256=artifact.sha256,
         )
-        try:
-            return self.store.succeed(self.claim, result, [stored])
-        except LostClaimError:
-            self.artifacts.delete(key)
-            raise
+
+    def _keys(self, artifact: ArtifactResult) -> dict[str, str]:
+        """Return the keys of an artifact's files by their names."""
+        suffixes = ("", *(SUFFIXES[each.encoding] for each in artifact.compressed))
+        key = artifact_key(self.claim.job.id, self.claim.fence, artifact.name)
+        return {artifact.name + suffix: key + suffix for suffix in suffixes}
 
 
 def _verify_order(order: PruneOrder, pruned: Pruned) -> VerifyOrder:
@@ -436,8 +495,8 @@ def _moved(order: VerifyOrder, *, to: Path) -> VerifyOrder:
         RunnerDiedError: the last one that could reach them took one away.
     """
     paths = {"dataset": order.dataset, "artifact": order.artifact, "reference": order.reference}
-    moved = {name: _renamed(path, to=to) for name, path in paths.items() if path is not None}
-    return order.model_copy(update={"folder": to, **moved})
+    there = {name: moved(path, to=to) for name, path in paths.items() if path is not None}
+    return order.model_copy(update={"folder": to, **there})
 
 
 def _sha256(path: Path) -> str:
@@ -445,14 +504,21 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _renamed(path: Path, *, to: Path) -> Path:
-    if path.is_symlink() or not path.is_file():
-        message = f"The process that prunes the model left no file {path.name!r} behind."
-        raise RunnerDiedError(message)
-    return path.rename(to / path.name)
-
-
-def _result(pruned: Pruned, verified: Verified, model: StoredModel) -> JobResult:
+def _result(
+    pruned: Pruned,
+    verified: Verified,
+    others: Iterable[ArtifactResult],
+    model: StoredModel,
+    spec: JobSpec,
+) -> JobResult:
+    artifacts = {each.format: each for each in (verified.artifact, *others)}
+    asked = tuple(artifacts[form] for form in spec.artifacts if form in artifacts)
+    if not asked:
+        raise RefusedError(
+            "verification_failed",
+            "None of the files that were asked for holds; the warnings say why.",
+            hint="Ask for keras in artifacts as well.",
+        )
     measured = pruned.evaluated_on is not None
     return JobResult(
         baseline=pruned.baseline,
@@ -465,7 +531,7 @@ def _result(pruned: Pruned, verified: Verified, model: StoredModel) -> JobResult
         ),
         parameters=verified.parameters,
         layers=verified.layers,
-        artifacts=(verified.artifact,),
+        artifacts=asked,
     )
 
 

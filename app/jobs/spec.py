@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, m
 
 from app.jobs.errors import FieldError, RefusedSpecError
 from app.jobs.faults import parsed, path_of, pointer, received
+from app.jobs.formats import ArtifactFormat
 from app.jobs.strict_json import parse_json
 from pruning_core.config import (
     Allocation,
@@ -32,7 +33,6 @@ LossName = Literal[
     "huber",
 ]
 MetricName = Literal["accuracy", "mean_squared_error", "mean_absolute_error"]
-ArtifactFormat = Literal["keras"]
 
 #: Arguments of TFMOT's ``prune_low_magnitude``, taken beside our own settings.
 _TFMOT_SETTINGS = frozenset(

@@ -410,10 +410,12 @@ class TestRefused:
                 id="allocation as text",
             ),
             pytest.param(
-                {"artifacts": ["keras", "litert"]},
+                {"artifacts": ["keras", "coreml"]},
                 "/artifacts/1",
-                "artifacts[1] must be 'keras', the only one available. Received: \"litert\"",
-                id="artifact of a later day",
+                "artifacts[1] must be 'keras', 'litert', 'litert_fp16', 'litert_int8', "
+                "'litert_sparse', 'onnx', 'saved_model', 'weights' or 'weights_int8'. "
+                'Received: "coreml"',
+                id="no such format",
             ),
             pytest.param(
                 {"artifacts": ["keras", "keras"]},
