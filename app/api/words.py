@@ -91,6 +91,15 @@ def signed(text: str) -> str:
     return f"\N{MINUS SIGN}{text[1:]}" if text.startswith("-") else f"+{text}"
 
 
+def milliseconds(time: float) -> str:
+    """Return a time of a prediction.
+
+    >>> milliseconds(1.5)
+    '1.50 ms'
+    """
+    return f"{time:.2f} ms"
+
+
 def duration(seconds: float) -> str:
     """Return a time for the eye.
 

@@ -71,3 +71,10 @@ def test_a_fraction_is_a_number(form):
 
     _expect_accepted(form)
     assert _spec(form)["preprocessing"] == {"rescale": 1 / 255}
+
+
+def test_the_learning_rate_cools_down_unless_its_tick_is_taken_away(form):
+    form.get_by_label("Let the learning rate fall to zero").uncheck()
+
+    _expect_accepted(form)
+    assert _spec(form)["training"] == {"cool_down": False}

@@ -44,6 +44,7 @@ const FORMATS = {
   onnx: "ONNX",
   weights: "masks and non-zeros",
   weights_int8: "masks and non-zeros, int8",
+  weights_int8: "masks and non-zeros, int8",
 };
 
 export class Settings {
@@ -106,12 +107,15 @@ export class Settings {
     this.#set("batch_size", training.batch_size);
     this.#set("learning_rate", training.optimizer.learning_rate);
     this.#set("rescale", preprocessing.rescale);
+    this.form.elements.cool_down.checked = training.cool_down !== false;
     this.#showWhatApplies();
   }
 
   /** The settings as a spec; what was left empty is left to the service. */
   spec() {
-    const { training = {}, preprocessing = {} } = this.#carried;
+    const { training: { cool_down, ...training } = {}, preprocessing = {} } = this.#carried;
+    // Ticked, it is left to the service, which knows whether steps are left for it.
+    const cooling = this.form.elements.cool_down.checked ? {} : { cool_down: false };
     const learningRate = this.#number("learning_rate");
     const optimizer = { ...(training.optimizer ?? { kind: "adam" }), ...present({ learning_rate: learningRate }) };
     const sized = { epochs: this.#number("epochs"), batch_size: this.#number("batch_size") };
@@ -121,7 +125,7 @@ export class Settings {
       granularity: this.#chosen("granularity", GRANULARITIES[this.#value("granularity")]),
       allocation: this.#value("allocation") ? this.#chosen("allocation", { kind: this.#value("allocation") }) : undefined,
       layers: [...[...this.#skipped].map((layer) => ({ match: literal(layer), skip: true })), ...(this.#carried.layers ?? [])],
-      training: { ...training, ...present(sized), ...(learningRate === null && !training.optimizer ? {} : { optimizer }) },
+      training: { ...training, ...present(sized), ...cooling, ...(learningRate === null && !training.optimizer ? {} : { optimizer }) },
       preprocessing: { ...preprocessing, ...present({ rescale: this.#rescale() }) },
       artifacts: this.#formats(),
     };

@@ -7,7 +7,14 @@ import pytest
 
 from app.jobs.history import HistoryChunk
 from app.jobs.job import Notice, Progress
-from app.jobs.result import ArtifactResult, EvaluatedOn, LayerSparsity
+from app.jobs.result import (
+    ArtifactResult,
+    Compressed,
+    EvaluatedOn,
+    Latency,
+    LayerSparsity,
+    Timing,
+)
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7 * 7 }}"
 #: Without a closing tag.
@@ -128,6 +135,20 @@ def _artifact(metric):
         max_abs_error=0.00012,
         metrics={metric: 0.875},
         latency_ms=1.5,
+        latency=(_latency(1, pruned_ms=2.5, dense_ms=4.25), _latency(2, pruned_ms=1.5, dense_ms=3)),
+        compressed=(
+            Compressed(encoding="gzip", bytes=1_200_000, sha256="0" * 64),
+            Compressed(encoding="zstd", bytes=1_100_000, sha256="0" * 64),
+        ),
+        remarks=("Pruning made it faster.",),
+    )
+
+
+def _latency(threads, *, pruned_ms, dense_ms):
+    return Latency(
+        threads=threads,
+        pruned=Timing(median_ms=pruned_ms, spread_ms=0.1),
+        dense=Timing(median_ms=dense_ms, spread_ms=0.1),
     )
 
 
@@ -152,7 +173,10 @@ def test_it_has_what_was_measured_on_each_file(read, trained, job):
 
     page = read(job)
 
-    row = "model.keras" + "ab" * 32 + "1,234,567 1,200,000 87.50 % 1.50 ms 0.0001"
+    row = (
+        "model.keras" + "Pruning made it faster." + "ab" * 32 + "1,234,567 1,200,000 zstd 1,100,000"
+        "87.50 % 1.50 ms 1 thread: 2.50 ms, dense 4.25 ms 2 threads: 1.50 ms, dense 3.00 ms 0.0001"
+    )
     assert _squeezed(row) in _squeezed(page.text)
 
 
@@ -237,7 +261,8 @@ def test_a_job_that_failed_says_why(read, worker, job):
 
 
 def test_without_data_there_is_a_dash_where_nothing_was_measured(read, worker, job):
-    artifact = _artifact("accuracy").model_copy(update={"metrics": {}})
+    unknown = {"metrics": {}, "compressed": (), "latency": ()}
+    artifact = _artifact("accuracy").model_copy(update=unknown)
     worker.succeed(job["id"], artifacts=(artifact,))
 
     page = read(job)
