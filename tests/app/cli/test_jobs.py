@@ -43,6 +43,11 @@ def test_a_queued_job_is_cancelled(espalier, job_id):
     assert (answer.exit_code, answer.stdout) == (0, f"{job_id} cancelled\n")
 
 
+def test_a_job_is_paused_and_goes_on(espalier, job_id):
+    assert espalier("pause", job_id).stdout == f"{job_id} paused\n"
+    assert espalier("resume", job_id).stdout == f"{job_id} queued\n"
+
+
 def test_a_job_that_is_not_there_cannot_be_cancelled(espalier):
     answer = espalier("cancel", "job_none")
 

@@ -1,6 +1,12 @@
 import fcntl
+import re
+import signal
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
+import httpx2
 import pytest
 from typer.testing import CliRunner
 
@@ -73,3 +79,50 @@ def test_production_without_confinement_is_refused(refused, monkeypatch):
         "espalier: in production, uploaded files must be opened where the kernel has seccomp and "
         "Landlock 3 or later (Linux 6.2). Received: no Landlock, seccomp\n"
     )
+
+
+def test_http_alone_is_refused_where_strangers_are_and_no_key_is(data_dir):
+    answer = CliRunner().invoke(app, ["api", "--host=192.0.2.1", f"--data-dir={data_dir}"])
+
+    assert answer.exit_code == 1
+    assert "must be a loopback address until there is an API key" in answer.stderr
+
+
+@pytest.fixture
+def started(data_dir):
+    """Return a function that starts a command, and waits until it says this."""
+    processes = []
+
+    def start(*arguments, until):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.cli", *arguments, f"--data-dir={data_dir}"],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        for line in process.stderr:
+            if found := re.search(until, line):
+                return process, found
+        pytest.fail(f"{arguments} ended with {process.wait()}")
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def test_http_alone_answers_on_the_port_that_it_says(started):
+    process, found = started("api", "--port=0", until=r"http://127\.0\.0\.1:\d+")
+
+    answer = httpx2.get(f"{found[0]}/livez")
+
+    assert answer.json() == {"status": "alive"}
+    process.terminate()
+    assert process.wait() in {0, -signal.SIGTERM}
+
+
+def test_a_worker_alone_takes_the_place_of_the_command(started):
+    process, _ = started("worker", until="runners are confined by")
+
+    assert b"worker.main" in Path(f"/proc/{process.pid}/cmdline").read_bytes()

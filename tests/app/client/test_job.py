@@ -113,6 +113,12 @@ def test_cancelling_twice_is_cancelling(job):
     assert job.cancel().status == "cancelled"
 
 
+def test_a_job_is_paused_and_goes_on(job):
+    assert job.pause().status == "paused"
+    assert job.pause().status == "paused"
+    assert job.resume().status == "queued"
+
+
 def test_a_job_that_succeeded_cannot_be_cancelled(served, job):
     served.succeed(job.id)
 
