@@ -69,8 +69,9 @@ def download_artifact(
     """Download a file.
 
     Its `ETag` is its SHA-256, `Repr-Digest` states the same in the form of RFC 9530, and an
-    interrupted download goes on with `Range`. Where the file becomes smaller, who accepts `zstd` or
-    `gzip` gets it compressed, as `Content-Encoding` says, unless `Range` asks for a part.
+    interrupted download goes on with `Range`. Where the file becomes smaller, who accepts `xz`,
+    `zstd` or `gzip` gets it compressed, as `Content-Encoding` says, unless `Range` asks for a part.
+    `xz` is the smallest, and what `xz -d` unpacks.
     """
     artifact = services.store.artifact(job_id, name)
     encoded = None if conditions.range else _encoded(services, job_id, artifact, conditions)

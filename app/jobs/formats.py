@@ -27,7 +27,7 @@ FILE_NAMES: dict[ArtifactFormat, str] = {
     "weights_int8": "model.int8.espw",
 }
 
-Encoding = Literal["gzip", "zstd"]
+Encoding = Literal["gzip", "xz", "zstd"]
 
 #: What the name of a file gets when it is kept compressed, for who takes it so.
-SUFFIXES: dict[Encoding, str] = {"gzip": ".gz", "zstd": ".zst"}
+SUFFIXES: dict[Encoding, str] = {"gzip": ".gz", "xz": ".xz", "zstd": ".zst"}

@@ -24,6 +24,8 @@ class Format:
     #: Root mean square of its outputs' difference from the pruned model's, at most, where those of
     #: the pruned model have a root mean square of 1.
     tolerance: float
+    #: Bytes of each of the numbers that its file mostly consists of.
+    number_bytes: int = 4
     #: Whether the runtime lets each file choose its threads.
     has_threads: bool = True
 
@@ -38,8 +40,11 @@ FORMATS: dict[ArtifactFormat, Format] = {
         write=functools.partial(litert.write, encoding="float16"),
         open=litert.LiteRtFile,
         tolerance=1e-2,
+        number_bytes=2,
     ),
-    "litert_int8": Format(write=litert.write_int8, open=litert.LiteRtFile, tolerance=0.2),
+    "litert_int8": Format(
+        write=litert.write_int8, open=litert.LiteRtFile, tolerance=0.2, number_bytes=1
+    ),
     "litert_sparse": Format(
         write=functools.partial(litert.write, encoding="sparse"),
         open=litert.LiteRtFile,
