@@ -5,10 +5,11 @@ two epochs, and fine-tunes each for two more at each sparsity, with three seeds:
 its own environment (its recipe is in ``bench.peer.accuracy``), and once by each of our recipes.
 Same data, batches, steps and optimizer (Adam at 0.001, its state forgotten).
 
-``ours``       Erdos-Renyi-kernel allocation; masks chosen anew every 20 steps, not every 100;
-               distillation from the unpruned model; a learning rate that cools down in the end
+``ours``       Erdos-Renyi-kernel allocation; masks chosen anew every 20 steps, not every 100; a
+               learning rate that cools down in the end; from 0.95 on, distillation from the
+               unpruned model, which below that knows no more than what is left of it
 ``default``    none of it: what ``prune`` does when it is told the sparsity alone
-``no_...``     ``ours`` without one of its parts
+``no_...``     ``ours`` without one of its parts; ``distillation``: with it at every sparsity
 
 A full run takes hours. What each training came to is kept in FOLDER, in a file that is named by
 all that decides it, the sources that matter among it; a second run goes on from there.
@@ -56,7 +57,7 @@ class Recipe:
 
     allocation: pc.ErdosRenyiKernel | None = None
     frequency: int = 100
-    distillation: pc.Distillation | None = None
+    distil_from: float | None = None  #: Sparsity from which on the unpruned model teaches.
     cool_down: bool = False
 
     def config(self, sparsity: float) -> pc.PruningConfig:
@@ -64,14 +65,20 @@ class Recipe:
         schedule = pc.PolynomialDecay(final_sparsity=sparsity, frequency=self.frequency)
         return pc.PruningConfig(schedule=schedule, allocation=self.allocation)
 
+    def distillation(self, sparsity: float) -> pc.Distillation | None:
+        """Return how much the unpruned model teaches."""
+        teaches = self.distil_from is not None and sparsity >= self.distil_from
+        return pc.Distillation() if teaches else None
 
-OURS = Recipe(pc.ErdosRenyiKernel(), frequency=20, distillation=pc.Distillation(), cool_down=True)
+
+OURS = Recipe(pc.ErdosRenyiKernel(), frequency=20, distil_from=0.95, cool_down=True)
 RECIPES = {
     "ours": OURS,
     "default": Recipe(),
     "no_allocation": dataclasses.replace(OURS, allocation=None),
     "no_frequency": dataclasses.replace(OURS, frequency=Recipe.frequency),
-    "no_distillation": dataclasses.replace(OURS, distillation=None),
+    "no_distillation": dataclasses.replace(OURS, distil_from=None),
+    "distillation": dataclasses.replace(OURS, distil_from=0.0),
     "no_cool_down": dataclasses.replace(OURS, cool_down=False),
 }
 
@@ -178,7 +185,7 @@ def _prune(dense: Dense, samples: Samples, recipe: Recipe, sparsity: float) -> f
         config=recipe.config(sparsity),
         epochs=task.epochs,
         batch_size=task.batch_size,
-        distillation=recipe.distillation,
+        distillation=recipe.distillation(sparsity),
         cool_down=recipe.cool_down,
         verbose=0,
     )
