@@ -170,6 +170,7 @@ class Runner:
         try:
             status = self._process.wait(_EXIT_SECONDS)
         except subprocess.TimeoutExpired:
+            logger.warning("runner %d says nothing more; its log: %s", self.pid, self._log_end())
             return RunnerDiedError("The process that prunes the model stopped talking.")
         logger.warning("runner %d ended with %d; its log: %s", self.pid, status, self._log_end())
         return RunnerDiedError(_words(status, was_ready=self._is_ready))
@@ -257,7 +258,7 @@ class RunnerPool:
         self.mend()
 
     def mend(self) -> None:
-        """Replace a spare that has died."""
+        """Replace a spare that has died, if there is room for another."""
         with self._lock:
             if not self._keeps_spare:
                 return
@@ -265,7 +266,11 @@ class RunnerPool:
                 self._spare.end()
                 self._spare = None
             if self._spare is None:
-                self._spare = self._start()
+                try:
+                    self._spare = self._start()
+                except OSError as error:
+                    # Whoever needs a runner tries again; who keeps a spare must not fail by it.
+                    logger.warning("no spare can be started: %s", error)
 
     def close(self) -> None:
         """End the spare and keep none any more."""

@@ -66,7 +66,6 @@ from worker.messages import (
     Refused,
     Report,
     StageBegun,
-    Update,
     Verified,
     VerifyOrder,
     checkpoint_path,
@@ -149,16 +148,38 @@ class Supervisor:
         """
         pulse = Pulse(self._store, claim, lease=self._bounds.lease, stopping=self._stopping)
         try:
-            with pulse, self._working_folder(claim) as folder:
-                self._carry_out(claim, pulse, folder)
+            with pulse:
+                self._carry_out(claim, pulse)
         except LostClaimError:
             logger.warning("job %s, attempt %d: somebody else has it", claim.job.id, claim.attempt)
         finally:
             if not self._stopping.is_set():
                 self._runners.refill()
 
-    def _carry_out(self, claim: Claim, pulse: Pulse, folder: Path) -> None:
-        attempt = _Attempt(
+    def _carry_out(self, claim: Claim, pulse: Pulse) -> None:
+        if self._outcome(claim, pulse).status.is_final:
+            self._forget_checkpoints(claim.job.id)
+
+    def _outcome(self, claim: Claim, pulse: Pulse) -> Job:
+        try:
+            with self._working_folder(claim) as folder:
+                return self._attempt(claim, pulse, folder).carry_out()
+        except RefusedError as error:
+            return self._store.fail(claim, error.failure)
+        except CancelledError:
+            return self._store.cancelled(claim)
+        except (RunnerDiedError, OSError) as error:
+            logger.warning("job %s, attempt %d: %s", claim.job.id, claim.attempt, error)
+            return self._store.hand_back(claim, _in_words(error))
+        except (PausedError, StoppedError):
+            return self._store.release(claim)
+        except BackendUnavailableError as error:
+            # Neither the job's fault nor the runner's; the reaper calls again, in seconds.
+            logger.warning("job %s waits for the backend: %s", claim.job.id, error)
+            return self._store.release(claim)
+
+    def _attempt(self, claim: Claim, pulse: Pulse, folder: Path) -> _Attempt:
+        return _Attempt(
             claim=claim,
             pulse=pulse,
             folder=folder,
@@ -168,25 +189,6 @@ class Supervisor:
             bounds=self._bounds,
             ends_at=time.monotonic() + self._bounds.attempt.total_seconds(),
         )
-        if self._outcome(claim, attempt).status.is_final:
-            self._forget_checkpoints(claim.job.id)
-
-    def _outcome(self, claim: Claim, attempt: _Attempt) -> Job:
-        try:
-            return attempt.carry_out()
-        except RefusedError as error:
-            return self._store.fail(claim, error.failure)
-        except CancelledError:
-            return self._store.cancelled(claim)
-        except RunnerDiedError as error:
-            logger.warning("job %s, attempt %d: %s", claim.job.id, claim.attempt, error)
-            return self._store.hand_back(claim, str(error))
-        except (PausedError, StoppedError):
-            return self._store.release(claim)
-        except BackendUnavailableError as error:
-            # Neither the job's fault nor the runner's; the reaper calls again, in seconds.
-            logger.warning("job %s waits for the backend: %s", claim.job.id, error)
-            return self._store.release(claim)
 
     def _forget_checkpoints(self, job_id: str) -> None:
         try:
@@ -206,6 +208,12 @@ class Supervisor:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
             _remove_if_empty(of_job)
+
+
+def _in_words(error: RunnerDiedError | OSError) -> str:
+    if isinstance(error, RunnerDiedError):
+        return str(error)
+    return f"The worker cannot keep the files of the job ({error.strerror})."
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -402,7 +410,9 @@ class _Attempt:
             message = f"The process that prunes the model was silent for {silence:.0f} s."
             raise RunnerStuckError(message)
 
-    def _record(self, update: Update, runner: Runner) -> None:
+    def _record(
+        self, update: StageBegun | Advanced | Checkpointed | Noticed, runner: Runner
+    ) -> None:
         match update:
             case StageBegun(stage=stage):
                 self.store.record(self.claim, stage=stage)

@@ -461,3 +461,28 @@ def test_a_job_for_whose_checkpoints_there_is_no_room_goes_on(house, worker):
     worker(_PRELUDE + _TRAINS + writes + _SUCCESS, artifacts=full).supervise(claim)
 
     assert house.store.job(claim.job.id).status is JobStatus.SUCCEEDED
+
+
+def test_a_worker_without_room_for_the_files_hands_the_job_back(house, worker, monkeypatch):
+    claim = house.claim()
+
+    def run_out_of_room(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("worker.supervisor._Attempt._copy", run_out_of_room)
+    worker(_PRELUDE + _SUCCESS).supervise(claim)
+
+    job = house.store.job(claim.job.id)
+    assert job.status is JobStatus.QUEUED
+    assert "(No space left on device)" in job.warnings[0].message
+
+
+def test_a_spare_that_cannot_be_started_is_no_failure(worker):
+    one = worker(_PRELUDE + _SUCCESS)
+    one.folder.write_text("where runners should have their folders")
+
+    one.runners.refill()
+
+    one.folder.unlink()
+    one.runners.refill()
+    assert list(one.folder.iterdir())
