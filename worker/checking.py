@@ -38,6 +38,9 @@ from worker.models import compile_to, evaluate, first_line, load_model
 from worker.reference import read_labels, read_reference
 from worker.weighing import weigh
 
+#: Samples that a file is given at a time, lest what lies between its layers fills the memory.
+_BATCH = 32
+
 
 class UnfitFileError(Exception):
     """A file is not what was asked for; the message continues "it is not published: "."""
@@ -105,12 +108,12 @@ def _checked(file: ConvertedFile, yardstick: _Yardstick) -> ArtifactResult:
     _require_ports("input", yardstick.inputs, opened.inputs)
     _require_ports("output", yardstick.outputs, opened.outputs)
     error = _require_alike(
-        yardstick.answers, opened.answer(yardstick.samples), tolerance=form.tolerance
+        yardstick.answers, _answers(opened, yardstick.samples), tolerance=form.tolerance
     )
     weights = _require_zeros(opened.weights(), yardstick.order.pruned.tensors)
     latency = _latency(file, form, yardstick.samples)
     granularity = yardstick.order.spec.granularity
-    weight = weigh(file.path)
+    weight = weigh(file.path, number_bytes=form.number_bytes)
     return ArtifactResult(
         name=file.path.name,
         format=file.format,
@@ -134,6 +137,19 @@ def _opened(file: ConvertedFile, form: Format) -> Opened:
     except Exception as error:  # Runtimes raise whatever the file's content provokes.
         message = f"its runtime cannot open it: {first_line(error)}"
         raise UnfitFileError(message) from error
+
+
+def _answers(opened: Opened, samples: Mapping[str, Array]) -> dict[str, Array]:
+    count = len(next(iter(samples.values())))
+    try:
+        batches = [
+            opened.answer({name: array[at : at + _BATCH] for name, array in samples.items()})
+            for at in range(0, count, _BATCH)
+        ]
+    except Exception as error:  # As above.
+        message = f"its runtime cannot run it: {first_line(error)}"
+        raise UnfitFileError(message) from error
+    return {name: np.concatenate([each[name] for each in batches]) for name in batches[0]}
 
 
 def _require_ports(kind: str, wanted: Iterable[Port], received: Iterable[Port]) -> None:
