@@ -6,7 +6,7 @@ its own environment (its recipe is in ``bench.peer.accuracy``), and once by each
 Same data, batches, steps and optimizer (Adam at 0.001, its state forgotten).
 
 ``ours``       Erdos-Renyi-kernel allocation; masks chosen anew every 20 steps, not every 100; a
-               learning rate that cools down in the end; from 0.95 on, distillation from the
+               learning rate that cools down in the end; from 0.98 on, distillation from the
                unpruned model, which below that knows no more than what is left of it
 ``default``    none of it: what ``prune`` does when it is told the sparsity alone
 ``no_...``     ``ours`` without one of its parts; ``distillation``: with it at every sparsity
@@ -71,7 +71,7 @@ class Recipe:
         return pc.Distillation() if teaches else None
 
 
-OURS = Recipe(pc.ErdosRenyiKernel(), frequency=20, distil_from=0.95, cool_down=True)
+OURS = Recipe(pc.ErdosRenyiKernel(), frequency=20, distil_from=0.98, cool_down=True)
 RECIPES = {
     "ours": OURS,
     "default": Recipe(),
