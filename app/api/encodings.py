@@ -10,6 +10,10 @@ from app.jobs.result import Compressed
 _ENTRY = re.compile(r"\s*([\w*-]+)\s*(?:;\s*q=([01](?:\.\d{0,3})?)\s*)?", re.ASCII | re.IGNORECASE)
 
 
+#: Too rare to be meant by ``*``.
+_ONLY_BY_NAME = frozenset({"xz"})
+
+
 def preferred(header: str, offered: Sequence[Compressed]) -> Compressed | None:
     """Return the smallest form that an ``Accept-Encoding`` header takes; ``None`` for the file.
 
@@ -28,7 +32,11 @@ def preferred(header: str, offered: Sequence[Compressed]) -> Compressed | None:
     """
     taken = _taken(header)
     others = taken.get("*", False)
-    fitting = [each for each in offered if taken.get(each.encoding, others)]
+    fitting = [
+        each
+        for each in offered
+        if taken.get(each.encoding, others and each.encoding not in _ONLY_BY_NAME)
+    ]
     return min(fitting, key=lambda each: each.bytes, default=None)
 
 

@@ -1,7 +1,14 @@
 import base64
+import gzip
 import hashlib
+import lzma
 
 import pytest
+import zstandard
+
+from app.jobs.artifacts import artifact_key
+from app.jobs.formats import SUFFIXES
+from app.jobs.result import ArtifactResult, Compressed
 
 CONTENT = bytes(range(256)) * 20
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -98,3 +105,84 @@ def test_a_name_that_the_job_does_not_have_is_a_404(client, url):
 
     assert answer.status_code == 404
     assert answer.json()["code"] == "artifact_not_found"
+
+
+_PACK = {"gzip": gzip.compress, "zstd": zstandard.compress, "xz": lzma.compress}
+_UNPACK = {
+    "gzip": gzip.decompress,
+    "zstd": lambda packed: zstandard.ZstdDecompressor().decompress(packed, len(CONTENT)),
+    "xz": lzma.decompress,
+    None: lambda content: content,
+}
+
+
+@pytest.fixture
+def compressed_url(worker, job):
+    """Where an artifact is that is kept compressed too, ``xz`` being the smallest."""
+    claim = worker.claim(job["id"])
+    key = artifact_key(job["id"], claim.fence, "model.keras")
+    forms = []
+    for encoding, pack in _PACK.items():
+        packed = worker.folder / f"packed.{encoding}"
+        packed.write_bytes(pack(CONTENT))
+        worker.backends.files.put(key + SUFFIXES[encoding], packed)
+        sha256 = hashlib.sha256(packed.read_bytes()).hexdigest()
+        size = packed.stat().st_size
+        forms.append(Compressed(encoding=encoding, bytes=size, sha256=sha256))
+    artifact = ArtifactResult(
+        name="model.keras",
+        format="keras",
+        bytes=len(CONTENT),
+        compressed_bytes=0,
+        sha256=SHA256,
+        verified=True,
+        max_abs_error=0.0,
+        metrics={},
+        latency_ms=1.0,
+        compressed=tuple(forms),
+    )
+    worker.succeed(job["id"], CONTENT, claim=claim, artifacts=(artifact,))
+    return f"/v1/jobs/{job['id']}/artifacts/model.keras"
+
+
+def _raw(client, url, **headers):
+    """Return the answer as it was sent, and the bytes of its body."""
+    with client.stream("GET", url, headers=headers) as answer:
+        return answer, b"".join(answer.iter_raw())
+
+
+@pytest.mark.parametrize(
+    ("accepted", "sent"),
+    [("gzip", "gzip"), ("zstd", "zstd"), ("xz", "xz"), ("identity", None), ("", None)],
+)
+def test_whoever_asks_for_an_encoding_gets_it(client, compressed_url, accepted, sent):
+    answer, body = _raw(client, compressed_url, **{"Accept-Encoding": accepted})
+
+    assert answer.headers.get("Content-Encoding") == sent
+    assert _UNPACK[sent](body) == CONTENT
+    assert answer.headers["Content-Length"] == str(len(body))
+    assert answer.headers["ETag"] == f'"{hashlib.sha256(body).hexdigest()}"'
+    assert answer.headers["Vary"] == "Accept-Encoding"
+
+
+def test_a_client_that_knows_encodings_unpacks_them_by_itself(client, compressed_url):
+    answer = client.get(compressed_url, headers={"Accept-Encoding": "gzip"})
+
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert answer.content == CONTENT
+
+
+def test_a_range_is_one_of_the_file_itself(client, compressed_url):
+    headers = {"Accept-Encoding": "gzip, zstd", "Range": "bytes=100-199"}
+    answer, body = _raw(client, compressed_url, **headers)
+
+    assert answer.status_code == 206
+    assert "Content-Encoding" not in answer.headers
+    assert body == CONTENT[100:200]
+
+
+def test_a_compressed_file_that_the_caller_has_is_not_sent_again(client, compressed_url):
+    first, _ = _raw(client, compressed_url, **{"Accept-Encoding": "zstd"})
+    headers = {"Accept-Encoding": "zstd", "If-None-Match": first.headers["ETag"]}
+
+    assert client.get(compressed_url, headers=headers).status_code == 304
