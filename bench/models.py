@@ -54,6 +54,11 @@ def mnist_batch_norm() -> keras.Model:
     )
 
 
+def mobilenet() -> keras.Model:
+    """Return MobileNetV1 for ImageNet, of 4,253,864 parameters, untrained."""
+    return keras.applications.MobileNet(weights=None)
+
+
 def _normalised(layer: keras.layers.Layer) -> tuple[keras.layers.Layer, ...]:
     return layer, layers.BatchNormalization(), layers.ReLU()
 
