@@ -18,6 +18,7 @@ from typing import Any
 from app.jobs.job import FileRef, Job
 from app.jobs.outlook import decisions
 from app.jobs.result import JobResult
+from app.jobs.spec import JobSpec
 from app.jobs.uploads import ModelSummary
 from pruning_core.decision import Prune
 from pruning_core.schedule import Schedule
@@ -48,6 +49,7 @@ class Run:
     """A job that is about to succeed."""
 
     job: Job
+    spec: JobSpec  #: As carried out.
     model: ModelSummary
     total_steps: int
     result: JobResult
@@ -59,7 +61,7 @@ def write_bundle(path: Path, run: Run) -> None:
     texts = {
         "README.txt": _README,
         # Where somebody is told of the end has nothing to do with what comes out.
-        "spec.json": _json(run.job.spec.model_dump(mode="json", exclude={"webhook"})),
+        "spec.json": _json(run.spec.model_dump(mode="json", exclude={"webhook"})),
         "run.json": _json(_description(run)),
         "schedule.json": _json(list(_traces(run))),
     }
@@ -84,7 +86,7 @@ def _description(run: Run) -> dict[str, Any]:
     result = run.result
     return {
         "inputs": {"model": _input(run.job.model), "data": _input(run.job.dataset)},
-        "seed": run.job.spec.training.seed,
+        "seed": run.spec.training.seed,
         "total_steps": run.total_steps,
         "versions": {"python": platform.python_version(), **dict(_versions())},
         "machine": {"system": platform.system(), "architecture": platform.machine()},
@@ -120,7 +122,7 @@ def _versions() -> Iterator[tuple[str, str]]:
 def _traces(run: Run) -> Iterator[dict[str, Any]]:
     """Yield for each schedule who follows it, and every update that it makes."""
     followers: dict[Schedule, list[str]] = {}
-    config = run.job.spec.pruning_config().resolved(run.total_steps)
+    config = run.spec.pruning_config().resolved(run.total_steps)
     decided = decisions(run.model, config)
     for weight, decision in zip(run.model.weights, decided, strict=True):
         if isinstance(decision, Prune):

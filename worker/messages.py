@@ -261,6 +261,15 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"checkpoint-{step}.weights.h5"
 
 
+def masks_path(folder: Path) -> Path:
+    """Return where who verifies a file leaves its masks.
+
+    Args:
+        folder: The order's.
+    """
+    return folder / "masks.npz"
+
+
 def dense_name(name: str) -> str:
     """Return what the file is called that a converted file is timed against."""
     return f"dense.{name}"

@@ -82,8 +82,7 @@ class ProgressReports(keras.callbacks.Callback):
         figures = renamed(logs or {})
         self._require_finite(figures["loss"])
         if self.steps % self._stride == 0:
-            row = {"step": self.steps, "sparsity": self._sparsity_at(self.steps), **figures}
-            self._step_rows.append(row)
+            self._step_rows.append(self._row(figures, step=self.steps))
         now = self._clock()
         if self.steps == self._start + 1:
             self._first_step_at = now
@@ -92,11 +91,15 @@ class ProgressReports(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keep the epoch's figures, and report when it is time to, or the training is over."""
-        row = {"epoch": epoch + 1, "sparsity": self._sparsity_at(self.steps), **renamed(logs or {})}
-        self._epoch_rows.append(row)
+        self._epoch_rows.append(self._row(renamed(logs or {}), epoch=epoch + 1))
         now = self._clock()
         if self._is_due(now) or self.steps == self._total_steps:
             self._report(self.advanced())
+
+    def _row(self, figures: dict[str, float], **number: int) -> dict[str, float]:
+        """Return a row of the history; a metric of the model may be called ``step`` too."""
+        own = {**number, "sparsity": self._sparsity_at(self.steps)}
+        return own | figures | own
 
     def _is_due(self, now: float) -> bool:
         return now - self._reported_at >= _SECONDS_BETWEEN_REPORTS

@@ -10,10 +10,11 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,6 +40,7 @@ from app.jobs.result import ArtifactResult, JobResult, Uploaded
 from app.jobs.spec import JobSpec
 from app.jobs.store import Store
 from app.jobs.uploads import StoredDataset, StoredModel
+from worker.bundle import BUNDLE_NAME, Run, write_bundle
 from worker.errors import (
     CancelledError,
     PausedError,
@@ -47,6 +49,7 @@ from worker.errors import (
     RunnerStuckError,
     StoppedError,
 )
+from worker.event_files import event_file_name, write_event_file
 from worker.messages import (
     Advanced,
     Checked,
@@ -69,6 +72,7 @@ from worker.messages import (
     Verified,
     VerifyOrder,
     checkpoint_path,
+    masks_path,
 )
 from worker.other_files import OtherFiles, moved
 from worker.pulse import Pulse
@@ -241,19 +245,29 @@ class _Attempt:
         model, dataset = self._uploads()
         with self.runners.take() as runner:
             # Fetched while a runner that is not ready yet imports what it needs.
-            order = self._prune_order(model, dataset, folder=runner.folder)
-            pruned = self._run(runner, order, answer=Pruned)
-            kept = _moved(_verify_order(order, pruned), to=self.folder)
+            asked = self._prune_order(model, dataset, folder=runner.folder)
+            pruned = self._run(runner, asked, answer=Pruned)
+            kept = _moved(_verify_order(asked, pruned), to=self.folder)
         others = OtherFiles(runners=self.runners, run=self._run_for_files, source=kept)
         written = others.convert(form for form in kept.spec.artifacts if form != "keras")
         with self.runners.take() as runner:
             order = _moved(kept, to=runner.folder)
             verified = self._run(runner, order, answer=Verified)
             self._take_compressed(verified.artifact, runner)
+            masks = moved(masks_path(runner.folder), to=self.folder)
             _moved(order, to=self.folder)
         checked = others.check(written, pruned)
         self.store.record(self.claim, notices=others.faults)
-        return self._publish(_result(pruned, verified, checked, model, kept.spec))
+        result = _result(pruned, verified, checked, model, kept.spec)
+        run = Run(
+            job=self.claim.job,
+            spec=asked.spec,
+            model=model.summary,
+            total_steps=asked.total_steps,
+            result=result,
+            masks=masks,
+        )
+        return self._publish(result, self._records(run))
 
     def _uploads(self) -> tuple[StoredModel, StoredDataset | None]:
         job = self.claim.job
@@ -457,14 +471,43 @@ class _Attempt:
         for compressed in artifact.compressed:
             moved(runner.folder / (_ARTIFACT + SUFFIXES[compressed.encoding]), to=self.folder)
 
-    def _publish(self, result: JobResult) -> Job:
+    def _records(self, run: Run) -> list[StoredArtifact]:
+        """Write what tells how the job went, and put it where callers find it."""
+        bundle = self.folder / BUNDLE_NAME
+        write_bundle(bundle, run)
+        records = [self._recorded(bundle, form="bundle")]
+        history = self.store.history(run.job.id)
+        if history.steps:
+            events = self.folder / event_file_name(run.job.id)
+            assert run.job.started_at is not None, "it was claimed"
+            write_event_file(
+                events,
+                history,
+                steps_per_epoch=run.total_steps // run.spec.training.epochs,
+                at=run.job.started_at,
+            )
+            records.append(self._recorded(events, form="tensorboard"))
+        return records
+
+    def _recorded(self, path: Path, *, form: str) -> StoredArtifact:
+        key = artifact_key(self.claim.job.id, self.claim.fence, path.name)
+        self.artifacts.put(key, path)
+        return StoredArtifact(
+            name=path.name,
+            key=key,
+            format=form,
+            bytes=path.stat().st_size,
+            sha256=_sha256(path),
+        )
+
+    def _publish(self, result: JobResult, records: Sequence[StoredArtifact]) -> Job:
         stored = [self._stored(artifact) for artifact in result.artifacts]
         try:
-            return self.store.succeed(self.claim, result, stored)
+            return self.store.succeed(self.claim, result, [*stored, *records])
         except LostClaimError:
-            for artifact in result.artifacts:
-                for key in self._keys(artifact).values():
-                    self.artifacts.delete(key)
+            keys = chain.from_iterable(self._keys(each).values() for each in result.artifacts)
+            for key in chain(keys, (record.key for record in records)):
+                self.artifacts.delete(key)
             raise
 
     def _stored(self, artifact: ArtifactResult) -> StoredArtifact:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from worker.dense import fill_zeros
 from worker.errors import RefusedError
 from worker.feeding import Feeder, input_names
 from worker.latency import all_threads, race, remark_on_speed
+from worker.masks import write_masks
 from worker.messages import (
     PlannedUnits,
     Pruned,
@@ -36,6 +37,7 @@ from worker.messages import (
     Update,
     Verified,
     VerifyOrder,
+    masks_path,
 )
 from worker.models import compile_to, evaluate, first_line
 from worker.reference import answers, read_labels, read_reference
@@ -66,6 +68,7 @@ def verify(order: VerifyOrder, report: Callable[[Update], None]) -> Verified:
     inputs, expected = read_reference(order.reference)
     error = _require_same_answers(expected, answers(model, feeder, inputs))
     layers = _require_planned_zeros(model, order.pruned)
+    write_masks(masks_path(order.folder), _pruned_values(model, order.pruned))
     tensors = order.pruned.tensors
     pruned = [tensor for tensor in tensors if tensor.planned is not None]
     weight = weigh(order.artifact)
@@ -146,6 +149,12 @@ def _require_planned_zeros(model: keras.Model, pruned: Pruned) -> tuple[LayerSpa
         what, wanted = "the pruned weights", f"{pruned.least_zeros} zeros in all"
         raise _missed(what, wanted, zeros)
     return layers
+
+
+def _pruned_values(model: keras.Model, pruned: Pruned) -> Iterator[Array]:
+    for tensor, variable in zip(pruned.tensors, model.weights, strict=True):
+        if tensor.planned is not None:
+            yield keras.ops.convert_to_numpy(variable)
 
 
 def _counted(tensor: PrunedTensor, values: Array) -> LayerSparsity:

@@ -39,6 +39,14 @@ class HistoryChunk(_Record):
             raise ValueError(message)
         return self
 
+    @model_validator(mode="after")
+    def _refuse_uncounted_rows(self) -> Self:
+        numbers = self.columns.get(self.scope.value, (None,))
+        if not all(isinstance(number, int) and number > 0 for number in numbers):
+            message = f"{self.scope.value} must number each row from 1. Received: {numbers!r:.80}"
+            raise ValueError(message)
+        return self
+
     def rows(self) -> Iterator[dict[str, float | None]]:
         """Yield the rows one by one.
 

@@ -40,10 +40,10 @@ def run(tmp_path):
     """A run of ten steps, as the supervisor has it in the end."""
     ref = FileRef(id="mdl_1", filename="m.keras", bytes=5, sha256="a" * 64)
     write_masks(tmp_path / "masks.npz", [np.eye(3)])
+    spec = parse_spec(json.dumps(SPEC))
     return Run(
-        job=Job(
-            id="job_1", created_at=datetime.now(UTC), model=ref, spec=parse_spec(json.dumps(SPEC))
-        ),
+        job=Job(id="job_1", created_at=datetime.now(UTC), model=ref, spec=spec),
+        spec=spec,
         model=summarise_model(MODEL),
         total_steps=10,
         result=JobResult(
@@ -75,7 +75,7 @@ def bundle(run, tmp_path):
 
 
 def test_its_spec_is_the_spec_of_the_job(bundle, run):
-    assert parse_spec(bundle.read("spec.json")) == run.job.spec
+    assert parse_spec(bundle.read("spec.json")) == run.spec
 
 
 def test_it_names_the_inputs_by_their_hashes(bundle):

@@ -15,7 +15,7 @@ from app.jobs.plan import plan
 from app.jobs.spec import JobSpec
 from pruning_core.config import Block
 from worker.errors import RefusedError
-from worker.messages import Advanced, PruneOrder, VerifyOrder
+from worker.messages import Advanced, PruneOrder, VerifyOrder, masks_path
 
 keras = pytest.importorskip("keras")
 layers = keras.layers
@@ -346,6 +346,22 @@ def test_the_same_seed_gives_the_same_file(orders, classes):
     orders.prune(uploaded, dataset)
 
     assert orders.verify().artifact.sha256 == first
+
+
+def test_masks_are_written_for_every_pruned_tensor_of_the_file(orders, classes):
+    x, y = classes
+    dataset = orders.arrays(x_train=x, y_train=y, x_test=x, y_test=y)
+    pruned = orders.prune(orders.save(_perceptron()), dataset)
+
+    orders.verify()
+
+    tensors = [tensor for tensor in pruned.tensors if tensor.planned is not None]
+    with np.load(masks_path(orders.folder)) as masks:
+        zeros = [
+            np.prod(tensor.shape) - np.unpackbits(masks[str(place)]).sum()
+            for place, tensor in enumerate(tensors)
+        ]
+    assert zeros == [tensor.zeros for tensor in tensors]
 
 
 def test_progress_says_how_sparse_each_pruned_tensor_is(orders, classes):

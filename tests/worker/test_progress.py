@@ -94,6 +94,15 @@ def test_layers_are_counted_when_the_sparsity_has_changed_and_told_each_time():
     ]
 
 
+def test_a_metric_called_step_does_not_number_the_rows():
+    training = _Training(epochs=1, steps_per_epoch=3)
+    training.callback.on_train_batch_end(0, {"loss": 0.5, "step": 0.125, "sparsity": 7.0})
+    training.callback.on_epoch_end(0, {"loss": 0.5})
+
+    [row] = training.rows("step")
+    assert list(row.items()) == [("step", 1), ("sparsity", 0.0), ("loss", 0.5)]
+
+
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_ends_the_training(loss):
     with pytest.raises(RefusedError, match="step 1 of 3") as refused:

@@ -1,8 +1,10 @@
 """Supervision, with scripts in the place of runners: what is tested is what becomes of the job."""
 
+import io
 import sys
 import textwrap
 import threading
+import zipfile
 from dataclasses import replace
 from datetime import timedelta
 
@@ -42,6 +44,7 @@ if order["kind"] == "prune":
     say(kind="pruned", tensors=[], least_zeros=0, objective=None, baseline=None, evaluated_on=None)
 else:
     say(kind="stage", stage="verifying")
+    open("masks.npz", "wb").write(b"masks")
     say(kind="verified", sparsity=0.8, parameters={"total": 5, "prunable": 5, "nonzero": 1},
         layers=[], artifact={"name": "model.keras", "format": "keras", "bytes": 6,
         "compressed_bytes": 6, "sha256": "a" * 64, "verified": True, "max_abs_error": 0.0,
@@ -92,6 +95,29 @@ def test_a_job_succeeds_with_what_its_runners_report(house, worker):
     assert house.caller.history(job.id).steps == {"step": (1,), "loss": (0.5,)}
     stored = house.caller.artifact(job.id, "model.keras")
     assert b"".join(house.artifacts.stream(stored.key)) == b"pruned"
+
+
+def test_what_tells_of_the_run_is_published_beside_its_files(house, worker):
+    claim = house.claim()
+
+    worker(_PRELUDE + _SUCCESS).supervise(claim)
+
+    stored = {artifact.format: artifact for artifact in house.caller.artifacts(claim.job.id)}
+    content = {form: b"".join(house.artifacts.stream(each.key)) for form, each in stored.items()}
+    assert set(stored) == {"keras", "bundle", "tensorboard"}
+    with zipfile.ZipFile(io.BytesIO(content["bundle"])) as bundle:
+        assert bundle.read("masks.npz") == b"masks"
+    assert b"brain.Event:2" in content["tensorboard"]
+    assert b"loss" in content["tensorboard"]
+
+
+def test_a_step_without_a_number_is_no_report(house, worker):
+    claim = house.claim()
+    nameless = _SUCCESS.replace('"step": [1]', '"step": [None]')
+
+    worker(_PRELUDE + nameless).supervise(claim)
+
+    assert "no report" in house.store.job(claim.job.id).warnings[-1].message
 
 
 def test_nothing_is_left_in_the_working_folder_but_the_spare(house, worker):
