@@ -12,10 +12,11 @@ from difflib import get_close_matches
 from pydantic import BaseModel, ConfigDict
 
 from app.jobs.errors import FieldError, RefusedSpecError
+from app.jobs.formats import FILE_NAMES
 from app.jobs.job import Notice
 from app.jobs.outlook import Outlook, decisions, layer_types, outlooks
 from app.jobs.result import EvaluatedOn, ParameterCounts
-from app.jobs.sizes import predict_keras_bytes
+from app.jobs.sizes import predict_bytes
 from app.jobs.spec import JobSpec, Training
 from app.jobs.uploads import DatasetSummary, ModelSummary, TensorSpec
 from pruning_core.config import LayerRule, PruningConfig
@@ -133,10 +134,11 @@ def plan(spec: JobSpec, model: ModelSummary, dataset: DatasetSummary | None) -> 
             total=model.parameters, prunable=prunable, nonzero=model.parameters - ahead.pruned
         ),
         layers=tuple(_planned(tensor) for tensor in ahead.tensors),
-        artifacts=(
+        artifacts=tuple(
             PredictedArtifact(
-                name="model.keras", format="keras", bytes=predict_keras_bytes(model, ahead)
-            ),
+                name=FILE_NAMES[form], format=form, bytes=predict_bytes(form, model, ahead)
+            )
+            for form in spec.artifacts
         ),
         warnings=tuple(_warnings(filled_in, spec, model, dataset, used)),
     )

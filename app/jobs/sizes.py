@@ -1,13 +1,133 @@
-"""About how large the files of a job will be, from the shapes and sparsities of its weights."""
+"""About how large the files of a job will be, from the shapes and sparsities of its weights.
+
+What is packed takes, of a tensor of ``n`` weights at density ``d = 1 - s``, about
+``n * (e * H(d) + d * c)`` bits: a multiple of the entropy ``H(d) = -d*log2(d) - s*log2(s)`` to say
+where the non-zeros are, and ``c`` bits for each of them. Both were fitted to normal and to trained
+weights.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+from app.jobs.formats import ArtifactFormat
 from app.jobs.outlook import Outlook, Outlooks
 from app.jobs.uploads import ModelSummary
+from pruning_core.catalogue import reason_to_skip
 from pruning_core.config import Block, Channel, Granularity, NOfM, Unstructured
 from pruning_core.decision import Prune
+
+#: Graphs, names and signatures of a small model, and more for each of its layers.
+_GRAPH_BYTES, _LAYER_BYTES = 3000, 200
+#: LiteRT leaves smaller tensors as they are.
+_FEWEST_INT8 = 1024
+#: A scale and a zero point, for each output of a kernel.
+_QUANTIZATION_BYTES = 12
+#: LiteRT skips the zeros of a tensor that has more of them than this share, unless it is looked up.
+_LEAST_SPARSE = 0.3
+_MATRIX = 2
+#: An index has one byte up to so many inputs.
+_BYTE_INDEX = 256
+
+
+def predict_bytes(form: ArtifactFormat, model: ModelSummary, ahead: Outlooks) -> int:
+    """About how large the file of a format will be.
+
+    Against what ``python -m bench.size`` makes, a prediction is wrong by less than 10 %.
+    """
+    match form:
+        case "keras":
+            return predict_keras_bytes(model, ahead)
+        case "saved_model":
+            return _saved_model_bytes(model, ahead)
+        case "weights" | "weights_int8":
+            bits = sum(_weights_bits(t, to_int8=form == "weights_int8") for t in ahead.tensors)
+            return 200 + 30 * len(ahead.tensors) + round(bits / 8)
+        case "litert" | "litert_fp16" | "litert_int8" | "litert_sparse" | "onnx":
+            weights = sum(_IN_GRAPH[form](tensor) for tensor in ahead.tensors)
+            return _GRAPH_BYTES + _LAYER_BYTES * len(model.layers) + round(weights)
+
+
+def _folded(tensor: Outlook) -> float:
+    """Return how many numbers are left of a tensor in a graph for inference.
+
+    The four of batch normalisation become one, which is added.
+    """
+    is_normalisation = tensor.weight.class_name == "BatchNormalization"
+    return tensor.size / 4 if is_normalisation else tensor.size
+
+
+def _is_kernel(tensor: Outlook) -> bool:
+    weight = tensor.weight
+    return reason_to_skip(weight.class_name, weight.weight, with_depthwise=True) is None
+
+
+def _outputs(tensor: Outlook) -> int:
+    """Return about how many outputs a kernel has."""
+    return tensor.weight.shape[-1] if tensor.weight.shape else 1
+
+
+def _int8_bytes(tensor: Outlook) -> float:
+    if _is_kernel(tensor) and tensor.size >= _FEWEST_INT8:
+        return tensor.size + _QUANTIZATION_BYTES * _outputs(tensor)
+    return 4 * _folded(tensor)
+
+
+def _sparse_bytes(tensor: Outlook) -> float:
+    sparsity, shape = tensor.expected_sparsity, tensor.weight.shape
+    is_looked_up = tensor.weight.weight == "embeddings"
+    if not isinstance(tensor.decision, Prune) or is_looked_up or sparsity < _LEAST_SPARSE:
+        return 4 * _folded(tensor)
+    inputs = tensor.size // max(_outputs(tensor), 1) if len(shape) == _MATRIX else shape[-2]
+    index_bytes = 1 if inputs <= _BYTE_INDEX else 2
+    return tensor.size * (1 - sparsity) * (4 + index_bytes)
+
+
+#: Bytes of a tensor in a graph for inference.
+_IN_GRAPH: dict[ArtifactFormat, Callable[[Outlook], float]] = {
+    "litert": lambda tensor: 4 * _folded(tensor),
+    "litert_fp16": lambda tensor: 2 * _folded(tensor),
+    "litert_int8": _int8_bytes,
+    "litert_sparse": _sparse_bytes,
+    "onnx": lambda tensor: 4 * _folded(tensor),
+}
+
+
+def _saved_model_bytes(model: ModelSummary, ahead: Outlooks) -> int:
+    """Return the size of a deflated archive that has every weight twice: 29.5 bits, ``e`` 2.35."""
+    bits = sum(
+        tensor.size
+        * (
+            2.35 * _entropy(tensor.expected_sparsity)
+            + (1 - tensor.expected_sparsity) * 29.5 * _bits_of(tensor.weight.dtype) / 32
+        )
+        for tensor in ahead.tensors
+    )
+    return 30_000 + 2_000 * len(model.layers) + round(2 * bits / 8)
+
+
+def _weights_bits(tensor: Outlook, *, to_int8: bool) -> float:
+    density = 1 - tensor.expected_sparsity
+    if to_int8 and _is_kernel(tensor):
+        return _mask_bits(tensor) + 7 * density * tensor.size + 10 * _outputs(tensor)
+    kept = (24 + 2.4 * density) * _bits_of(tensor.weight.dtype) / 32
+    return _mask_bits(tensor) + kept * density * tensor.size
+
+
+def _mask_bits(tensor: Outlook) -> float:
+    if not isinstance(tensor.decision, Prune):
+        return 0
+    entropy = tensor.size * _entropy(tensor.expected_sparsity)
+    match tensor.decision.granularity:
+        case Unstructured():
+            return entropy
+        case Block(block_size=(rows, columns)):
+            return entropy / (rows * columns)
+        case NOfM(zeros=zeros, group=group):
+            return tensor.size / group * math.log2(math.comb(group, zeros))
+        case Channel():
+            return _outputs(tensor)
 
 
 def predict_keras_bytes(model: ModelSummary, ahead: Outlooks) -> int:
@@ -47,8 +167,9 @@ def _tensor_bits(tensor: Outlook) -> float:
         tensor.decision.granularity if isinstance(tensor.decision, Prune) else Unstructured()
     )
     places, kept_share = _packing(granularity, density)
-    entropy = -sum(share * math.log2(share) for share in (density, sparsity) if share > 0)
-    return tensor.size * (places * entropy + density * kept_share * _bits_of(tensor.weight.dtype))
+    return tensor.size * (
+        places * _entropy(sparsity) + density * kept_share * _bits_of(tensor.weight.dtype)
+    )
 
 
 def _packing(granularity: Granularity, density: float) -> tuple[float, float]:
@@ -62,6 +183,10 @@ def _packing(granularity: Granularity, density: float) -> tuple[float, float]:
             return 1.3 / math.sqrt(columns), 30.4 / 32
         case Channel():
             return 1.3, 30.4 / 32
+
+
+def _entropy(sparsity: float) -> float:
+    return -sum(share * math.log2(share) for share in (sparsity, 1 - sparsity) if share > 0)
 
 
 def _bits_of(dtype: str) -> int:

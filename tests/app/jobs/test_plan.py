@@ -713,6 +713,65 @@ def test_predicts_the_size_under_each_allocation(kind, perceptron, mnist):
     assert predicted == [pytest.approx(perceptron, rel=0.07), pytest.approx(mnist, rel=0.07)]
 
 
+_MNIST_12_MB = [
+    *_MNIST[:6],
+    ("c", "Dense", {"kernel": (3136, 1024), "bias": (1024,)}),
+    *_MNIST[7:],
+]
+_LSTM = [
+    ("a", "Embedding", {"embeddings": (10_000, 64)}),
+    ("b", "LSTM", {"kernel": (64, 256), "recurrent_kernel": (64, 256), "bias": (256,)}),
+    ("c", "Dense", {"kernel": (64, 1), "bias": (1,)}),
+]
+
+
+@pytest.mark.parametrize(
+    ("layers", "sparsity", "measured"),
+    [
+        pytest.param(
+            _MNIST_12_MB,
+            0.8,
+            {
+                "keras": 2_642_660,
+                "litert": 13_102_936,
+                "litert_fp16": 6_555_068,
+                "litert_int8": 3_298_128,
+                "litert_sparse": 3_936_352,
+                "onnx": 13_104_699,
+                "saved_model": 6_301_884,
+                "weights": 2_287_141,
+                "weights_int8": 885_419,
+            },
+            id="CNN",
+        ),
+        pytest.param(
+            _LSTM,
+            0.9,
+            {
+                "keras": 279_922,
+                "litert": 2_702_156,
+                "litert_fp16": 1_357_024,
+                "litert_int8": 690_328,
+                "litert_sparse": 2_590_336,
+                "onnx": 2_699_304,
+                "saved_model": 676_299,
+                "weights": 236_759,
+                "weights_int8": 94_196,
+            },
+            id="LSTM",
+        ),
+    ],
+)
+def test_predicts_the_size_in_every_format_that_is_asked_for(layers, sparsity, measured):
+    schedule = {"kind": "one_shot", "target_sparsity": sparsity}
+    spec = _spec(schedule=schedule, allocation={"kind": "uniform"}, artifacts=list(measured))
+
+    predicted = plan(spec, _model(layers), None).artifacts
+
+    assert {each.format: each.bytes for each in predicted} == pytest.approx(measured, rel=0.1)
+    assert len({each.name for each in predicted}) == len(measured)
+
+
 @pytest.mark.parametrize(("dtype", "share"), [("float16", 0.5), ("bfloat16", 0.5)])
 def test_smaller_numbers_make_smaller_files(dtype, share):
     spec = _spec(schedule={"kind": "one_shot", "target_sparsity": 0.0})
