@@ -72,13 +72,13 @@ def remark_on_speed(latencies: Sequence[Latency], granularity: Granularity, *, f
     if form != "litert_sparse":
         return (
             "Pruning made it no faster: this runtime multiplies by zeros as by any other number. "
-            "The format litert_sparse skips them, in Dense layers with the granularity "
-            "block (4, 1), in 1x1 convolutions with any."
+            "The format litert_sparse skips them in Dense layers, with the granularity "
+            "block (4, 1)."
         )
     if isinstance(granularity, Block) and granularity.block_size == (4, 1):
         return (
-            "Pruning made it no faster: LiteRT skips zeros in Dense layers and in 1x1 "
-            "convolutions, and this model spends its time elsewhere."
+            "Pruning made it no faster: LiteRT skips zeros in Dense layers, and this model spends "
+            "its time elsewhere."
         )
     return (
         "Pruning made it no faster: LiteRT skips zeros in Dense layers only in blocks, so the "
