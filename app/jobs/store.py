@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Engine, RowMapping, insert, or_, select
+from sqlalchemy import Connection, Engine, RowMapping, and_, insert, or_, select
 
 from app.jobs import tables
 from app.jobs.artifacts import StoredArtifact, StoredCheckpoint
@@ -28,18 +28,11 @@ from app.jobs.claims import (
 )
 from app.jobs.database import database_time, reading, writing
 from app.jobs.errors import BackendUnavailableError
-from app.jobs.history import History, HistoryChunk
+from app.jobs.history import HistoryChunk
 from app.jobs.job import Failure, Job, JobStatus, Notice, Progress, Stage
 from app.jobs.quotas import Quota
 from app.jobs.result import JobResult
-from app.jobs.rows import (
-    append_history,
-    job_from,
-    note_ring,
-    read_history,
-    read_row,
-    update_job,
-)
+from app.jobs.rows import append_history, job_from, note_ring, read_row, update_job
 from app.jobs.shelf import DATASETS, MODELS
 from app.jobs.tenant_store import TenantStore
 from app.jobs.tenants import Caller, anybodys
@@ -101,11 +94,6 @@ class Store:
         with reading(self._engine) as connection:
             return DATASETS.get(connection, dataset_id, anybodys)
 
-    def history(self, job_id: str) -> History:
-        """Return the figures of a job's training so far."""
-        with reading(self._engine) as connection:
-            return read_history(connection, job_id)
-
     def due(self, *, unrung_for: timedelta) -> list[str]:
         """Return the jobs that a worker should be told of, oldest first.
 
@@ -121,7 +109,10 @@ class Store:
                     or_(
                         tables.jobs.c.rung_at.is_(None),
                         tables.jobs.c.rung_at < now - unrung_for,
-                        tables.jobs.c.rung_at < tables.jobs.c.lease_expires_at,
+                        and_(
+                            tables.jobs.c.status == JobStatus.RUNNING,
+                            tables.jobs.c.rung_at < tables.jobs.c.lease_expires_at,
+                        ),
                     ),
                 )
                 .order_by(tables.jobs.c.created_at, tables.jobs.c.id)

@@ -1,5 +1,7 @@
 """Who may write to a job, and how attempts end."""
 
+from datetime import timedelta
+
 import pytest
 
 from app.jobs.artifacts import StoredCheckpoint, checkpoint_key
@@ -162,6 +164,28 @@ class TestTryingAgain:
         assert mine.history(second.job.id).steps == {}
         assert second.job.warnings[0].message.startswith("The worker that held the job stopped")
         assert second.job.started_at == claim.job.started_at
+
+    def test_for_a_released_job_a_worker_is_rung_once(self, store, caller):
+        claim = caller.claimed()
+        store.release(claim)
+        before = store.due(unrung_for=timedelta(minutes=1))
+
+        store.rang(claim.job.id)
+
+        assert before == [claim.job.id]
+        assert store.due(unrung_for=timedelta(minutes=1)) == []
+
+    def test_for_an_abandoned_job_a_worker_is_rung_as_soon_as_its_lease_is_over(
+        self, store, caller, let_expire
+    ):
+        claim = caller.claimed()
+        store.rang(claim.job.id)
+
+        let_expire()
+
+        assert store.due(unrung_for=timedelta(minutes=1)) == [claim.job.id]
+        store.rang(claim.job.id)
+        assert store.due(unrung_for=timedelta(minutes=1)) == []
 
     def test_after_the_last_attempt_the_job_fails_with_words(self, store, caller, reclaim):
         claim = caller.claimed()

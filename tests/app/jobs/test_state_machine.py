@@ -284,5 +284,5 @@ def test_no_order_of_calls_leads_astray(empty_database, result):
     Jobs.empty_database, Jobs.result = empty_database, result
 
     run_state_machine_as_test(
-        Jobs, settings=settings(max_examples=40, stateful_step_count=40, deadline=None)
+        Jobs, settings=settings(max_examples=25, stateful_step_count=40, deadline=None)
     )
