@@ -28,11 +28,18 @@ from app.jobs.claims import (
 )
 from app.jobs.database import database_time, reading, writing
 from app.jobs.errors import BackendUnavailableError
-from app.jobs.history import HistoryChunk
+from app.jobs.history import History, HistoryChunk
 from app.jobs.job import Failure, Job, JobStatus, Notice, Progress, Stage
 from app.jobs.quotas import Quota
 from app.jobs.result import JobResult
-from app.jobs.rows import append_history, job_from, note_ring, read_row, update_job
+from app.jobs.rows import (
+    append_history,
+    job_from,
+    note_ring,
+    read_history,
+    read_row,
+    update_job,
+)
 from app.jobs.shelf import DATASETS, MODELS
 from app.jobs.tenant_store import TenantStore
 from app.jobs.tenants import Caller, anybodys
@@ -93,6 +100,11 @@ class Store:
         """Return a dataset, or raise DatasetNotFoundError."""
         with reading(self._engine) as connection:
             return DATASETS.get(connection, dataset_id, anybodys)
+
+    def history(self, job_id: str) -> History:
+        """Return the figures of a job's training so far."""
+        with reading(self._engine) as connection:
+            return read_history(connection, job_id)
 
     def due(self, *, unrung_for: timedelta) -> list[str]:
         """Return the jobs that a worker should be told of, oldest first.
