@@ -101,6 +101,14 @@ def test_the_view_of_a_job(view, walk, axe):
     assert _fits(page)
 
 
+def test_the_report_of_a_job(view, walk, axe):
+    page = view(f"/v1/jobs/{walk.job_id}/report")
+    page.get_by_text("The same by epoch").click()
+
+    assert _violations(page, axe) == []
+    assert _fits(page)
+
+
 def test_the_question_before_a_job_goes(view, walk, axe):
     page = view(f"/jobs/{walk.job_id}")
     page.get_by_role("button", name="Delete").click()

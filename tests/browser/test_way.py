@@ -77,6 +77,30 @@ def test_a_shared_link_shows_the_result_to_somebody_else(walk, opened, shoot):
     shoot(other, "result-dark")
 
 
+def test_what_tells_of_the_run_is_offered_beside_the_model(walk):
+    names = walk.page.locator(".downloads .name")
+
+    expect(names).to_have_text(["model.keras", "bundle.zip", f"events.out.tfevents.{walk.job_id}"])
+
+
+def test_the_report_has_the_figures_of_the_job_and_loads_nothing_else(walk, opened, shoot):
+    watched = opened(f"/jobs/{walk.job_id}")
+    page, result = watched.page, walk.job()["result"]
+    expect(page.locator(".downloads")).to_be_visible()
+    watched.requested.clear()
+
+    page.get_by_role("link", name="Report").click()
+
+    expect(page.get_by_role("heading", name="Baseline against pruned")).to_be_visible()
+    assert f"{100 * result['pruned']['accuracy']:.2f} %" in page.locator(".comparison").inner_text()
+    assert page.locator("svg.plot").count() == 3
+    pruned = [layer for layer in result["layers"] if layer["pruned"]]
+    assert page.locator(".layer-list svg.share").count() == len(pruned)
+    assert watched.requested == [page.url]
+    assert not watched.complaints
+    shoot(page, "report")
+
+
 def test_pruning_again_starts_from_the_same_files_and_settings(walk, opened):
     page = opened(f"/jobs/{walk.job_id}").page
 

@@ -6,7 +6,7 @@ import { announce, element, withShare } from "/assets/dom.js";
 import { at, count, duration, percent } from "/assets/format.js";
 import { follow } from "/assets/live.js";
 import { FINAL, codeBlock, copy, layerList, problemNotice, statusBadge, warningNotice } from "/assets/parts.js";
-import { comparison, downloads, saveWithKey, sizes } from "/assets/result.js";
+import { comparison, downloads, records, saveWithKey, sizes } from "/assets/result.js";
 import { TrainingCurves } from "/assets/training-curves.js";
 
 const STAGES = { queued: "Queued", validating: "Checking", baseline: "Measuring", fine_tuning: "Fine-tuning", exporting: "Exporting", verifying: "Verifying" };
@@ -216,7 +216,14 @@ class JobView {
     const { result } = this.#job;
     this.parts.result.hidden = result === null;
     if (result === null || this.parts.result.hasChildNodes()) return;
-    this.parts.result.append(comparison(result), sizes(result), downloads(this.path, result));
+    const files = downloads(this.path, result);
+    this.parts.result.append(comparison(result), sizes(result), files);
+    this.#addRecords(files);
+  }
+
+  async #addRecords(files) {
+    const all = await get(`${this.path}/artifacts`, { signal: this.signal }).catch(() => []);
+    files.querySelector("ul").append(...records(this.path, all));
   }
 
   #showCurves() {

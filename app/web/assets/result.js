@@ -6,6 +6,11 @@ import { bytes, count, exactPercent, figure, percent, points, signed } from "/as
 import { problemNotice } from "/assets/parts.js";
 
 const SHARES = new Set(["accuracy", "agreement"]);
+/** Files beside the models, by what the list of artifacts calls their formats. */
+const RECORDS = {
+  bundle: "what it takes to do the job again: settings, hashes, versions, schedule, masks",
+  tensorboard: "the curves, for TensorBoard",
+};
 
 /** A table of before and after. */
 export function comparison({ baseline, pruned, evaluated_on, parameters, artifacts, sparsity }) {
@@ -69,6 +74,13 @@ export function downloads(path, { artifacts }) {
   );
 }
 
+/** What tells of the run, for the list of downloads; nothing for a file that is a model. */
+export function records(path, files) {
+  return files
+    .filter(({ format }) => format in RECORDS)
+    .map(({ name, format, bytes: size }) => fileItem(`${path}/artifacts/${name}`, name, "secondary", element("span", { class: "detail" }, `${bytes(size)} · ${RECORDS[format]}`)));
+}
+
 function download(url, { name, bytes: size, compressed_bytes, sha256, verified, max_abs_error, metrics, latency_ms, remarks }) {
   const facts = [
     bytes(size),
@@ -77,13 +89,19 @@ function download(url, { name, bytes: size, compressed_bytes, sha256, verified, 
     `${milliseconds(latency_ms)} for one prediction`,
     verified ? `opened again: outputs differ by at most ${figure(max_abs_error)}` : null,
   ];
-  const link = element("a", { class: "button primary", href: url, download: name, "aria-label": `Download ${name}` }, "Download");
-  const item = element(
-    "li",
-    {},
-    element("div", { class: "what" }, element("span", { class: "name" }, name), element("span", { class: "detail" }, facts.filter((fact) => fact !== null).join(" · ")), remarks.map((remark) => element("span", { class: "detail" }, remark)), element("code", { class: "hash", title: "SHA-256" }, sha256)),
-    link,
+  return fileItem(
+    url,
+    name,
+    "primary",
+    element("span", { class: "detail" }, facts.filter((fact) => fact !== null).join(" · ")),
+    remarks.map((remark) => element("span", { class: "detail" }, remark)),
+    element("code", { class: "hash", title: "SHA-256" }, sha256),
   );
+}
+
+function fileItem(url, name, kind, ...details) {
+  const link = element("a", { class: `button ${kind}`, href: url, download: name, "aria-label": `Download ${name}` }, "Download");
+  const item = element("li", {}, element("div", { class: "what" }, element("span", { class: "name" }, name), ...details), link);
   if (hasKey()) link.addEventListener("click", (event) => saveWithKey(event, item));
   return item;
 }
