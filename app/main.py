@@ -11,6 +11,7 @@ from app.api.application import create_app
 from app.api.backends import Backends
 from app.api.door import is_loopback
 from app.api.rates import RateLimit
+from app.courier import Courier
 from app.jobs.artifacts import ArtifactStore
 from app.jobs.confinement.trial import ascertain
 from app.jobs.database import create_engine, migrate
@@ -19,6 +20,7 @@ from app.jobs.keys import Keys
 from app.jobs.queue import Doorbell
 from app.jobs.quotas import Quota
 from app.jobs.store import Store
+from app.jobs.webhooks import Webhooks
 from app.jobs.workers import Workers
 from app.settings import Settings
 
@@ -42,6 +44,7 @@ def open_backends(settings: Settings) -> Generator[Backends]:
     with (
         _opened_database(settings) as engine,
         Checks(timeout_seconds=settings.check_timeout_seconds) as checks,
+        Courier(Webhooks(engine), allow_private=settings.webhook_private),
     ):
         yield Backends(
             store=Store(engine, max_attempts=settings.max_attempts),
@@ -58,6 +61,7 @@ def open_backends(settings: Settings) -> Generator[Backends]:
             ),
             rate_limit=RateLimit(settings.tenant_requests_per_minute),
             sender_silence_seconds=settings.sender_silence_seconds,
+            allow_private_webhooks=settings.webhook_private,
         )
 
 

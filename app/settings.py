@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     max_runner_memory_bytes: int = Field(default=16 * 2**30, gt=0)
     #: Whether to refuse to start where uploaded files cannot be opened confined.
     production: bool = False
+    #: Whether webhooks may go to this machine and to private networks.
+    webhook_private: bool = False
     #: How often rows that nobody was woken for are looked for.
     reap_seconds: float = Field(default=5.0, gt=0)
 

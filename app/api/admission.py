@@ -15,10 +15,16 @@ from app.api.errors import RefusedDatasetError
 from app.api.forms import ReceivedFile
 from app.api.orders import Order, StoredOrder, UploadOrder
 from app.api.services import Services
-from app.jobs.errors import BackendUnavailableError, RefusedFileError
+from app.jobs.errors import (
+    BackendUnavailableError,
+    FieldError,
+    RefusedFileError,
+    RefusedSpecError,
+)
 from app.jobs.ids import new_id
 from app.jobs.job import FileRef, Job
 from app.jobs.plan import Plan, plan
+from app.jobs.receivers import leads_inside
 from app.jobs.spec import JobSpec
 from app.jobs.submissions import Idempotency, Submitted
 from app.jobs.uploads import StoredDataset, StoredModel
@@ -144,6 +150,7 @@ def keep_dataset(
 
 
 def _check(services: Services, order: Order, *, job_id: str) -> _Checked:
+    _require_receiver_outside(services, order.spec)
     match order:
         case UploadOrder():
             model, dataset = _describe_upload(services, order, job_id=job_id)
@@ -152,6 +159,14 @@ def _check(services: Services, order: Order, *, job_id: str) -> _Checked:
             dataset = None if dataset_id is None else services.store.dataset(dataset_id)
     planned = plan(order.spec, model.summary, None if dataset is None else dataset.summary)
     return _Checked(model, dataset, order.spec, planned)
+
+
+def _require_receiver_outside(services: Services, spec: JobSpec) -> None:
+    webhook = spec.webhook
+    if webhook is None or services.allow_private_webhooks or not leads_inside(webhook.url):
+        return
+    message = f"url must lead to a public address. Received: {webhook.url}"
+    raise RefusedSpecError(FieldError("/webhook/url", message))
 
 
 def _describe_upload(

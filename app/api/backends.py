@@ -35,6 +35,7 @@ class Backends:
     max_dataset_bytes: int
     quota: Quota
     rate_limit: RateLimit
+    allow_private_webhooks: bool
     sender_silence_seconds: float  #: Who sends nothing of a body for this long is cut off.
 
 

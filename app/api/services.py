@@ -30,6 +30,7 @@ class Services:
     incoming: Path  #: Existing folder where uploads lie until they are accepted.
     max_model_bytes: int
     max_dataset_bytes: int
+    allow_private_webhooks: bool
 
 
 def services_for(backends: BackendsDep, caller: CallerDep) -> Services:
@@ -42,6 +43,7 @@ def services_for(backends: BackendsDep, caller: CallerDep) -> Services:
         incoming=backends.incoming,
         max_model_bytes=backends.max_model_bytes,
         max_dataset_bytes=backends.max_dataset_bytes,
+        allow_private_webhooks=backends.allow_private_webhooks,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.jobs.confinement.process import Confinement
+from app.jobs.delivery import Attempt, Delivery, DeliveryStatus
 from app.jobs.events import Event
 from app.jobs.history import Columns, History
 from app.jobs.job import FileRef, Job
@@ -70,6 +71,29 @@ class ArtifactView(_View):
     bytes: int
     sha256: str
     url: str = Field(description="Where to get it, relative to the server")
+
+
+class DeliveryView(_View):
+    """One message to a webhook; its `id` is the same each time it is sent."""
+
+    id: str
+    url: str
+    type: str = Field(description="`job.succeeded`, `job.failed` or `job.cancelled`")
+    created_at: datetime
+    status: DeliveryStatus
+    attempts: tuple[Attempt, ...]
+    next_attempt_at: datetime | None
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> Self:
+        """Show ``delivery``."""
+        return cls.model_validate(delivery.model_dump(exclude={"job_id"}))
+
+
+class WebhookSecret(_View):
+    """What a tenant's webhooks are signed with."""
+
+    secret: str = Field(description="As Standard Webhooks write it, `whsec_…`")
 
 
 class _UploadedFile(FileRef):

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
 
+from app.jobs.deliveries import announce
 from app.jobs.errors import JobNotFoundError
 from app.jobs.events import EventKind, Told, changes
 from app.jobs.history import History, HistoryChunk, Scope, joined
@@ -64,7 +65,7 @@ def insert_job(connection: Connection, job: Job, *, tenant: str, at: datetime) -
 def update_job(
     connection: Connection, before: Job, after: Job, *, at: datetime, **columns: object
 ) -> Job:
-    """Write what changed, with its events, and return ``after``.
+    """Write what changed, with its events and what a webhook is told; return ``after``.
 
     Args:
         connection: In a writing transaction that holds the row.
@@ -77,6 +78,7 @@ def update_job(
     row = update(jobs).where(jobs.c.id == after.id).values(**fields, **columns)
     connection.execute(row)
     append_events(connection, after.id, changes(before, after), at=at)
+    announce(connection, before, after, at=at)
     return after
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, m
 from app.jobs.errors import FieldError, RefusedSpecError
 from app.jobs.faults import parsed, path_of, pointer, received
 from app.jobs.formats import ArtifactFormat
+from app.jobs.receivers import require_receiver
 from app.jobs.strict_json import parse_json
 from pruning_core.config import (
     Allocation,
@@ -97,6 +98,17 @@ class Preprocessing(_Record):
     offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
 
 
+class Webhook(_Record):
+    """Who is told when the job has ended, signed as Standard Webhooks have it."""
+
+    url: str
+
+    @field_validator("url")
+    @classmethod
+    def _refuse_what_cannot_be_told(cls, url: str) -> str:
+        return require_receiver(url)
+
+
 class JobSpec(_Record):
     """One request to prune; ``{}`` is a valid one."""
 
@@ -108,7 +120,7 @@ class JobSpec(_Record):
     training: Training = Training()
     preprocessing: Preprocessing = Preprocessing()
     artifacts: Annotated[tuple[ArtifactFormat, ...], Field(min_length=1)] = ("keras",)
-    webhook: None = None
+    webhook: Webhook | None = None
 
     @field_validator("artifacts")
     @classmethod

@@ -21,6 +21,7 @@ from sqlalchemy import (
 from app.jobs.artifacts import StoredCheckpoint
 from app.jobs.columns import JsonOf, UtcDateTime
 from app.jobs.confinement.process import Confinement
+from app.jobs.delivery import Attempt, DeliveryStatus
 from app.jobs.events import EventKind
 from app.jobs.history import Columns, Scope
 from app.jobs.job import Failure, FileRef, JobStatus, Notice, Progress, Stage
@@ -37,7 +38,7 @@ metadata = MetaData(
 )
 
 
-def _word(kind: type[JobStatus | Stage | EventKind | Scope]) -> Enum:
+def _word(kind: type[JobStatus | Stage | EventKind | Scope | DeliveryStatus]) -> Enum:
     """Return the column type of a word out of a few; the database sees a string."""
     return Enum(kind, native_enum=False, length=32, values_callable=list)
 
@@ -184,6 +185,30 @@ audit = Table(
     Column("key_id", _id()),
     Column("action", String(32), nullable=False),
     Column("subject", _id(), nullable=False, index=True),
+)
+
+#: What webhooks are told, and what became of it.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", _id(), primary_key=True),
+    _tenant(),
+    Column("job_id", _id(), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("url", String(2048), nullable=False),
+    Column("type", String(32), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("status", _word(DeliveryStatus), nullable=False),
+    Column("attempts", JsonOf(tuple[Attempt, ...]), nullable=False),
+    #: NULL when there is nothing more to try.
+    Column("next_attempt_at", UtcDateTime, index=True),
+)
+
+#: What a tenant's messages are signed with. It has to be known to sign, so it stands here itself.
+webhook_secrets = Table(
+    "webhook_secrets",
+    metadata,
+    _tenant(primary_key=True),
+    Column("secret", String(96), nullable=False),
 )
 
 workers = Table(

@@ -13,6 +13,8 @@ from app.jobs.artifacts import StoredArtifact, job_prefix
 from app.jobs.audit import Action
 from app.jobs.claims import Wish, set_down
 from app.jobs.database import reading, writing
+from app.jobs.deliveries import delivery_from, secret_of
+from app.jobs.delivery import Delivery
 from app.jobs.errors import ArtifactNotFoundError, JobConflictError
 from app.jobs.events import Event
 from app.jobs.history import History
@@ -319,6 +321,23 @@ class TenantStore:
                 return artifact
         message = f"the job {job_id} has no artifact {name!r:.80}"
         raise ArtifactNotFoundError(message)
+
+    def deliveries(self, job_id: str) -> list[Delivery]:
+        """Return what the job's webhook was told, or will be.
+
+        Raises:
+            JobNotFoundError: there is no such job.
+        """
+        with reading(self._engine) as connection:
+            require_job(connection, job_id, self._mine)
+            told = tables.deliveries.c.job_id == job_id
+            rows = connection.execute(select(tables.deliveries).where(told)).mappings()
+            return [delivery_from(row) for row in rows]
+
+    def webhook_secret(self) -> str:
+        """Return what the tenant's webhooks are signed with."""
+        with self._writing() as (connection, _):
+            return secret_of(connection, self._caller.tenant)
 
     def _inserted(
         self, connection: Connection, job: Job, idempotency: Idempotency | None, *, at: datetime

@@ -12,7 +12,12 @@ from app.jobs import database, quotas
 from app.jobs.columns import UtcDateTime
 from app.jobs.database import create_engine, database_time, migrate, reading, writing
 from app.jobs.errors import BackendUnavailableError
-from app.jobs.migrations.versions import r0001_first_tables, r0002_tenants, r0003_workers
+from app.jobs.migrations.versions import (
+    r0001_first_tables,
+    r0002_tenants,
+    r0003_workers,
+    r0005_webhooks,
+)
 from app.jobs.store import Store
 from app.jobs.submissions import Idempotency
 from app.jobs.tables import metadata
@@ -54,6 +59,7 @@ def test_what_the_migrations_made_they_can_take_back(engine, caller):
     from alembic.operations import Operations
 
     with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+        r0005_webhooks.downgrade()
         r0003_workers.downgrade()
         r0002_tenants.downgrade()
         kept = connection.execute(text("SELECT count(*) FROM jobs")).scalar()

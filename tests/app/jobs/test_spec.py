@@ -430,10 +430,12 @@ class TestRefused:
                 id="no artifact",
             ),
             pytest.param(
-                {"webhook": "http://example.org"},
-                "/webhook",
-                'webhook must be null. Received: "http://example.org"',
-                id="webhook of a later day",
+                {"webhook": {"url": "http://example.org"}},
+                "/webhook/url",
+                "url must be an https:// URL of at most 2048 ASCII characters, without a name and "
+                "a password; http:// goes to this machine only. Received: "
+                '"http://example.org"',
+                id="webhook in the clear",
             ),
             pytest.param(
                 {"trainning": {}},
