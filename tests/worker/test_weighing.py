@@ -1,9 +1,33 @@
+import gzip
+import hashlib
 import lzma
 
 import numpy as np
 import pytest
+import zstandard
 
+from app.jobs.formats import SUFFIXES
 from worker.weighing import weigh
+
+_UNPACK = {
+    "gzip": gzip.decompress,
+    "xz": lzma.decompress,
+    "zstd": lambda packed: zstandard.ZstdDecompressor().decompress(packed),
+}
+
+
+def test_each_form_beside_the_file_is_the_file_and_what_is_said_of_it(tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(bytes(100_000) + b"weights" * 100)
+
+    weight = weigh(path)
+
+    assert weight.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert {each.encoding for each in weight.compressed} == set(_UNPACK)
+    for form in weight.compressed:
+        packed = path.with_name(path.name + SUFFIXES[form.encoding]).read_bytes()
+        assert _UNPACK[form.encoding](packed) == path.read_bytes()
+        assert (form.bytes, form.sha256) == (len(packed), hashlib.sha256(packed).hexdigest())
 
 
 @pytest.mark.parametrize(("dtype", "number_bytes"), [("float32", 4), ("float16", 2), ("int8", 1)])
