@@ -153,11 +153,15 @@ class Bench:
         self, name: str, dense: keras.Model, paths: Mapping[ArtifactFormat, Path]
     ) -> dict[str, float]:
         samples = samples_of(name, self.data)
-        opened = keras.saving.load_model(paths["keras"])
-        opened.compile(loss=TASKS[name].loss, metrics=["accuracy"])
-        accuracies = {"dense": accuracy_of(dense, samples), "keras": accuracy_of(opened, samples)}
-        opened.set_weights([values for _, values in read_weights(paths["weights_int8"])])
-        return accuracies | {"weights_int8": accuracy_of(opened, samples)}
+        accuracies = {"dense": accuracy_of(dense, samples)}
+        if "keras" in paths:
+            opened = keras.saving.load_model(paths["keras"])
+            opened.compile(loss=TASKS[name].loss, metrics=["accuracy"])
+            accuracies["keras"] = accuracy_of(opened, samples)
+        if "weights_int8" in paths:
+            dense.set_weights([values for _, values in read_weights(paths["weights_int8"])])
+            accuracies["weights_int8"] = accuracy_of(dense, samples)
+        return accuracies
 
 
 def _config(pattern: str) -> pc.PruningConfig:
