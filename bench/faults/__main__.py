@@ -24,7 +24,7 @@ from bench.faults.service import Service
 from bench.faults.strikes import STRIKES, in_turn
 
 _WORKERS = 2
-#: Jobs that wait or run at any time.
+#: Jobs that wait or run at any time, where so many are asked for.
 _AT_ONCE = 4
 _FINAL = {"succeeded", "failed", "cancelled"}
 #: A service that ends no job for so long, with nothing striking it any more, will end none.
@@ -117,7 +117,8 @@ class _Run:
         unfinished: list[str] = []
         ended_at = time.monotonic()
         while not over.is_set() or len(self.submitted) < self.jobs or unfinished:
-            if len(unfinished) < _AT_ONCE and not (over.is_set() and self._has_enough):
+            has_room = len(unfinished) < min(_AT_ONCE, self.jobs)
+            if has_room and not (over.is_set() and self._has_enough):
                 unfinished.append(self._submit())
             still = [job_id for job_id in unfinished if self.caller.look(job_id) not in _FINAL]
             if len(still) < len(unfinished) or not over.is_set():
