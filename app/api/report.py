@@ -123,7 +123,8 @@ def report_page(job: Job, history: History) -> str:
         panels=tuple(_panels(job, history)),
         epochs=_epoch_table(history.epochs),
         layers=() if result is None else _in_order(result.layers),
-        spec=json.dumps(job.spec.model_dump(mode="json"), indent=2),
+        # Whom the service tells of the end is nobody's business who is sent the page.
+        spec=json.dumps(job.spec.model_dump(mode="json", exclude={"webhook"}), indent=2),
         words=words,
         value=_value,
         policy=_POLICY,

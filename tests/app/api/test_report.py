@@ -273,7 +273,10 @@ def test_without_data_there_is_a_dash_where_nothing_was_measured(read, worker, j
 
 
 def test_the_settings_are_there_with_every_default(read, job):
-    assert '"frequency": 100' in read(job).text
+    text = read(job).text
+
+    assert '"frequency": 100' in text
+    assert "webhook" not in text, "the page is made to be sent"
 
 
 def test_the_job_says_where_its_report_is(client, job):
