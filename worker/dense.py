@@ -20,5 +20,6 @@ def fill_zeros(model: keras.Model) -> None:
         values = keras.ops.convert_to_numpy(variable)
         if values.ndim < 2 or values.all() or values.dtype.kind != "f":  # noqa: PLR2004
             continue
-        noise = generator.normal(scale=max(float(values.std()), 1e-3), size=values.shape)
+        scale = np.float32(max(float(values.std()), 1e-3))
+        noise = generator.standard_normal(values.shape, np.float32) * scale
         variable.assign(np.where(values == 0, noise, values).astype(values.dtype))
