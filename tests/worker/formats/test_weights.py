@@ -59,4 +59,4 @@ def test_kernels_are_known_whether_they_were_pruned_or_not():
         "lstm/recurrent_kernel",
         "answer/kernel",
     ]
-    assert len(weights) == 14
+    assert len(weights) == 13
