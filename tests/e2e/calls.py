@@ -45,6 +45,11 @@ def training(client: httpx2.Client, job_id: str) -> Job:
     return _wait(client, job_id, lambda job: job["progress"] and job["progress"]["step"] > 0)
 
 
+def paused(client: httpx2.Client, job_id: str) -> Job:
+    """Wait until the job is set aside, and return it."""
+    return _wait(client, job_id, lambda job: job["status"] == "paused")
+
+
 def _wait(client: httpx2.Client, job_id: str, is_reached: Any) -> Job:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:

@@ -31,6 +31,13 @@ def files(tmp_path_factory) -> Path:
 @pytest.fixture(scope="package")
 def address(tmp_path_factory) -> Iterator[str]:
     """Address of the running service."""
+    with pytest.MonkeyPatch.context() as environment:
+        # No training here takes half a minute.
+        environment.setenv("ESPALIER_CHECKPOINT_SECONDS", "0.5")
+        yield from _serve(tmp_path_factory)
+
+
+def _serve(tmp_path_factory) -> Iterator[str]:
     with running_service(tmp_path_factory.mktemp("data")) as address:
         yield address
         started = descendants()

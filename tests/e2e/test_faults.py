@@ -1,4 +1,4 @@
-"""Runners die and callers change their minds; every job ends, and the next one is served."""
+"""Runners die and callers change their minds; every job ends as if nothing had been."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.calls import accepted, ended, training
+from tests.e2e.calls import accepted, ended, paused, training
 from tests.e2e.processes import runners
 
 _SHORT = {"training": {"epochs": 2}, "schedule": {"kind": "one_shot", "target_sparsity": 0.5}}
@@ -22,7 +22,37 @@ def submit(client, files):
     return lambda spec: accepted(client, files / "digits.keras", files / "digits.npz", spec)["id"]
 
 
-def test_a_job_whose_runner_is_killed_in_mid_training_ends_and_so_does_the_next(client, submit):
+@pytest.fixture(scope="module")
+def undisturbed(client, files):
+    """SHA-256 of what a job comes to that nobody disturbs."""
+    job = accepted(client, files / "digits.keras", files / "digits.npz", _MIDDLE)
+    return sha256(ended(client, job["id"]))
+
+
+def sha256(job):
+    assert job["status"] == "succeeded", job
+    return job["result"]["artifacts"][0]["sha256"]
+
+
+def test_a_paused_job_frees_its_worker_and_goes_on_to_the_same_file(client, submit, undisturbed):
+    job_id = submit(_MIDDLE)
+    training(client, job_id)
+
+    client.post(f"/v1/jobs/{job_id}/pause").raise_for_status()
+    aside = paused(client, job_id)
+    other = ended(client, submit(_SHORT))
+    client.post(f"/v1/jobs/{job_id}/resume").raise_for_status()
+
+    assert aside["progress"]["step"] > 0
+    assert other["status"] == "succeeded"
+    job = ended(client, job_id)
+    assert sha256(job) == undisturbed
+    assert job["warnings"] == []
+
+
+def test_a_job_whose_runner_is_killed_in_mid_training_ends_and_so_does_the_next(
+    client, submit, undisturbed
+):
     job_id = submit(_MIDDLE)
     training(client, job_id)
 
@@ -30,7 +60,8 @@ def test_a_job_whose_runner_is_killed_in_mid_training_ends_and_so_does_the_next(
     next_id = submit(_SHORT)
 
     job = ended(client, job_id)
-    assert job["status"] == "succeeded", job
+    assert sha256(job) == undisturbed
+    assert [notice["code"] for notice in job["warnings"]] == ["tried_again"]
     assert ended(client, next_id)["status"] == "succeeded"
 
 
