@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _ADDRESS = re.compile(r"(http://[^\s/]+)/?\s")
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0
 _STOP_SECONDS = 30.0
 
 
