@@ -1,19 +1,30 @@
 """The file: a plain ``.keras``, its members compressed.
 
 Keras writes ``.keras`` archives without compression, and reads them with any that Python's
-``zipfile`` knows. Measured on the MNIST CNN at 90 % (13.1 MB; one core; bytes, seconds to write,
-seconds to read): deflate 1,723,637, 1.28, 0.03; bzip2 1,444,573, 0.33, 0.19; lzma 1,504,695,
-5.67, 0.12. HDF5's own shuffle and gzip filters: 2,538,853.
+``zipfile`` knows. The weights are packed by LZMA, told what it cannot guess: that numbers have four
+bytes, each place with its own likely values, and that nothing comes again but zeros. Measured on
+the large kernel of the MNIST CNN, 3136 x 1024 (12.8 MB; bytes; seconds of one core to write):
+
+====================  =========  =========  =======  =========  ========
+packed by             0.8        0.9        0.95     2 of 4     seconds
+====================  =========  =========  =======  =========  ========
+deflate               3,026,207  1,628,260  867,619  6,893,609  0.5 to 4
+bzip2                 2,578,163  1,333,804  686,217  6,443,410  0.1 to 1
+LZMA as it comes                 1,437,608                      5
+LZMA with ``_LZMA``   2,435,297  1,200,472  619,914  5,934,030  1.3 to 2
+====================  =========  =========  =======  =========  ========
 """
 
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import secrets
-import shutil
+import struct
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO
 
@@ -24,6 +35,25 @@ from pruning_core.errors import PruningConfigError
 
 #: Time stamp of every member, so that equal models give equal bytes: the first that zip can hold.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+
+#: Bytes by their place in a number of four, and no memory of what came before; of what repeats,
+#: the nearest place alone, within 4 kB.
+_LZMA = {
+    "id": lzma.FILTER_LZMA1,
+    "lc": 0,
+    "lp": 2,
+    "pb": 2,
+    "dict_size": 4096,
+    "mode": lzma.MODE_NORMAL,
+    "mf": lzma.MF_HC3,
+    "depth": 1,
+    "nice_len": 273,
+}
+#: What zip has before LZMA (APPNOTE 6.3.9, section 5.8.8): version 9.4, and as five bytes ``lc``,
+#: ``lp``, ``pb`` and the dictionary.
+_LZMA_PROPERTIES = struct.pack("<BBHBI", 9, 4, 5, (2 * 5 + 2) * 9, 4096)
+_ENDS_BY_MARKER = 0x02  #: Flag of the header.
+_CHUNK_BYTES = 1 << 20
 
 
 def save(model: keras.Model, path: str | os.PathLike[str]) -> None:
@@ -76,7 +106,34 @@ def _write_archive(source: Path, file: IO[bytes]) -> None:
     with zipfile.ZipFile(file, "w") as archive:
         for member in members:
             info = zipfile.ZipInfo(member.relative_to(source).as_posix(), date_time=_EPOCH)
-            info.compress_type = zipfile.ZIP_BZIP2
-            info.file_size = member.stat().st_size  # zipfile decides by it whether to use zip64
-            with member.open("rb") as content, archive.open(info, "w") as entry:
-                shutil.copyfileobj(content, entry)
+            if member.suffix == ".h5":
+                _add_packed(archive, info, member, file)
+            else:
+                info.compress_type = zipfile.ZIP_DEFLATED
+                archive.writestr(info, member.read_bytes())
+
+
+def _add_packed(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, member: Path, file: IO[bytes]
+) -> None:
+    """Add a file of weights, packed by LZMA with ``_LZMA``.
+
+    ``zipfile`` itself writes LZMA with its usual settings only. So it is given what was packed
+    here, to be stored as it is, and then the member's header says what it is.
+    """
+    is_large = member.stat().st_size > zipfile.ZIP64_LIMIT // 2
+    packer = lzma.LZMACompressor(lzma.FORMAT_RAW, filters=[_LZMA])
+    checksum = size = 0
+    with member.open("rb") as content, archive.open(info, "w", force_zip64=is_large) as entry:
+        entry.write(_LZMA_PROPERTIES)
+        while chunk := content.read(_CHUNK_BYTES):
+            checksum, size = zlib.crc32(chunk, checksum), size + len(chunk)
+            entry.write(packer.compress(chunk))
+        entry.write(packer.flush())
+    info.compress_type = zipfile.ZIP_LZMA
+    info.flag_bits |= _ENDS_BY_MARKER
+    info.CRC, info.file_size = checksum, size
+    end = file.tell()
+    file.seek(info.header_offset)
+    file.write(info.FileHeader(zip64=is_large))
+    file.seek(end)

@@ -649,14 +649,14 @@ _MNIST = [
 @pytest.mark.parametrize(
     ("layers", "sparsity", "measured"),
     [
-        (_PERCEPTRON, 0.0, 1_015_264),
-        (_PERCEPTRON, 0.5, 525_520),
-        (_PERCEPTRON, 0.8, 219_890),
-        (_PERCEPTRON, 0.9, 116_296),
-        (_MNIST, 0.0, 4_221_897),
-        (_MNIST, 0.5, 2_184_926),
-        (_MNIST, 0.8, 900_263),
-        (_MNIST, 0.9, 468_947),
+        (_PERCEPTRON, 0.0, 904_836),
+        (_PERCEPTRON, 0.5, 501_278),
+        (_PERCEPTRON, 0.8, 212_690),
+        (_PERCEPTRON, 0.9, 112_027),
+        (_MNIST, 0.0, 3_779_510),
+        (_MNIST, 0.5, 2_051_829),
+        (_MNIST, 0.8, 869_949),
+        (_MNIST, 0.9, 453_618),
     ],
 )
 def test_predicts_the_size_of_the_file(layers, sparsity, measured):
@@ -671,16 +671,16 @@ def test_predicts_the_size_of_the_file(layers, sparsity, measured):
 @pytest.mark.parametrize(
     ("granularity", "sparsity", "perceptron", "mnist"),
     [
-        ({"kind": "block"}, 0.5, 548_829, 2_282_527),
-        ({"kind": "block"}, 0.8, 236_153, 972_749),
-        ({"kind": "block"}, 0.9, 124_271, 504_769),
-        ({"kind": "block", "block_size": [4, 4]}, 0.8, 218_634, 900_263),
-        ({"kind": "block", "block_size": [16, 1]}, 0.8, 237_460, 972_272),
-        ({"kind": "n_of_m"}, None, 539_667, 2_246_232),
-        ({"kind": "n_of_m", "zeros": 1}, None, 787_712, 3_272_376),
-        ({"kind": "n_of_m", "zeros": 3}, None, 283_992, 1_176_186),
-        ({"kind": "channel"}, 0.5, 551_420, 2_297_111),
-        ({"kind": "channel"}, 0.8, 236_499, 975_904),
+        ({"kind": "block"}, 0.5, 502_268, 2_093_369),
+        ({"kind": "block"}, 0.8, 224_494, 916_542),
+        ({"kind": "block"}, 0.9, 115_850, 488_241),
+        ({"kind": "block", "block_size": [4, 4]}, 0.8, 195_727, 819_269),
+        ({"kind": "block", "block_size": [16, 1]}, 0.8, 221_260, 933_649),
+        ({"kind": "n_of_m"}, None, 502_059, 2_064_482),
+        ({"kind": "n_of_m", "zeros": 1}, None, 716_941, 2_996_703),
+        ({"kind": "n_of_m", "zeros": 3}, None, 269_907, 1_065_638),
+        ({"kind": "channel"}, 0.5, 505_903, 2_114_157),
+        ({"kind": "channel"}, 0.8, 224_996, 939_402),
     ],
 )
 def test_predicts_the_size_under_each_granularity(granularity, sparsity, perceptron, mnist):
@@ -697,9 +697,9 @@ def test_predicts_the_size_under_each_granularity(granularity, sparsity, percept
 @pytest.mark.parametrize(
     ("kind", "perceptron", "mnist"),
     [
-        ("global", 116_715, 468_864),
-        ("layer_adaptive", 119_441, 482_205),
-        ("erdos_renyi_kernel", 118_662, 472_873),
+        ("global", 111_624, 452_474),
+        ("layer_adaptive", 111_156, 419_656),
+        ("erdos_renyi_kernel", 111_198, 417_495),
     ],
 )
 def test_predicts_the_size_under_each_allocation(kind, perceptron, mnist):
@@ -732,7 +732,7 @@ _LSTM = [
             _MNIST_12_MB,
             0.8,
             {
-                "keras": 2_642_660,
+                "keras": 2_524_015,
                 "litert": 13_102_936,
                 "litert_fp16": 6_555_068,
                 "litert_int8": 3_298_128,
@@ -748,7 +748,7 @@ _LSTM = [
             _LSTM,
             0.9,
             {
-                "keras": 279_922,
+                "keras": 258_910,
                 "litert": 2_702_156,
                 "litert_fp16": 1_357_024,
                 "litert_int8": 690_328,
