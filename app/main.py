@@ -62,6 +62,7 @@ def open_backends(settings: Settings) -> Generator[Backends]:
             rate_limit=RateLimit(settings.tenant_requests_per_minute),
             sender_silence_seconds=settings.sender_silence_seconds,
             allow_private_webhooks=settings.webhook_private,
+            retention_seconds=settings.retention_seconds,
         )
 
 

@@ -33,6 +33,9 @@ class Settings(BaseSettings):
 
     max_model_bytes: int = Field(default=4 * 2**30, gt=0)
     max_dataset_bytes: int = Field(default=16 * 2**30, gt=0)
+    #: The longest that jobs are kept once they have ended, and models and datasets that no job
+    #: names; unset for ever. A job may ask for less.
+    retention_seconds: int | None = Field(default=None, ge=60)
     #: Who stops sending in the middle of a body for this long is cut off.
     sender_silence_seconds: float = Field(default=60.0, gt=0)
     #: Bound on the static check of one upload.

@@ -40,6 +40,8 @@ masks.npz      for the tensor at place N of the "masks" in run.json, the array n
 
 #: What can change a result to the last bit.
 _PACKAGES = ("espalier", "h5py", "keras", "numpy", "tensorflow", "tensorflow-cpu")
+#: Who is told of the end, and how long the job is kept, has nothing to do with what comes out.
+_NOT_ABOUT_PRUNING = {"webhook", "retention_seconds"}
 #: Of every member: the first that zip can hold.
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -60,8 +62,7 @@ def write_bundle(path: Path, run: Run) -> None:
     """Write the bundle of ``run``."""
     texts = {
         "README.txt": _README,
-        # Where somebody is told of the end has nothing to do with what comes out.
-        "spec.json": _json(run.spec.model_dump(mode="json", exclude={"webhook"})),
+        "spec.json": _json(run.spec.model_dump(mode="json", exclude=_NOT_ABOUT_PRUNING)),
         "run.json": _json(_description(run)),
         "schedule.json": _json(list(_traces(run))),
     }

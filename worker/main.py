@@ -24,6 +24,7 @@ from app.jobs.store import Store
 from app.jobs.workers import Workers
 from app.settings import Settings
 from worker import tasks
+from worker.housekeeping import Housekeeper
 from worker.reaper import Reaper
 from worker.runners import RunnerPool
 from worker.supervisor import Bounds, Supervisor
@@ -55,9 +56,10 @@ def _work(settings: Settings, confinement: Confinement) -> int:
     work = settings.data_dir.absolute() / "work"
     runners = RunnerPool(work)
     stopping = threading.Event()
+    artifacts = ArtifactStore(settings.resolved_artifact_url)
     supervisor = Supervisor(
         store,
-        ArtifactStore(settings.resolved_artifact_url),
+        artifacts,
         runners,
         name=_name(),
         folder=work,
@@ -69,6 +71,7 @@ def _work(settings: Settings, confinement: Confinement) -> int:
         store,
         Doorbell(settings.redis_url),
         runners,
+        Housekeeper(store, artifacts, uploads_kept=_uploads_kept(settings)),
         here=lambda: workers.here(_name(), confinement, lease=_HERE_FOR + every),
         every=every,
     )
@@ -88,6 +91,11 @@ def _work(settings: Settings, confinement: Confinement) -> int:
         stopping.set()
         reaper.close()
         runners.close()
+
+
+def _uploads_kept(settings: Settings) -> timedelta | None:
+    seconds = settings.retention_seconds
+    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def _bounds(settings: Settings) -> Bounds:

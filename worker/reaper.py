@@ -10,6 +10,7 @@ from datetime import timedelta
 from app.jobs.errors import BackendUnavailableError
 from app.jobs.queue import Doorbell
 from app.jobs.store import Store
+from worker.housekeeping import Housekeeper
 from worker.runners import RunnerPool
 
 logger = logging.getLogger(__name__)
@@ -25,15 +26,17 @@ class Reaper:
         store: Knows which jobs are due.
         doorbell: Is rung for them.
         runners: Whose spare is looked after.
+        housekeeper: Removes what nobody needs any more.
         here: Called to say that this worker is there.
         every: How often.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (its collaborators, each once)
         self,
         store: Store,
         doorbell: Doorbell,
         runners: RunnerPool,
+        housekeeper: Housekeeper,
         *,
         here: Callable[[], None],
         every: timedelta,
@@ -41,6 +44,7 @@ class Reaper:
         self._store = store
         self._doorbell = doorbell
         self._runners = runners
+        self._housekeeper = housekeeper
         self._here = here
         self._every = every
         self._closing = threading.Event()
@@ -56,16 +60,17 @@ class Reaper:
         self._thread.join()
 
     def look(self) -> None:
-        """Say that the worker is there, ring for every job that is due, and mend the spare.
+        """Mend the spare, say that the worker is there, ring for what is due, and tidy up.
 
         Raises:
-            BackendUnavailableError: database or broker cannot be reached.
+            BackendUnavailableError: database, files or broker cannot be reached.
         """
         self._runners.mend()
         self._here()
         for job_id in self._store.due(unrung_for=_UNRUNG_FOR):
             self._doorbell.ring(job_id)
             self._store.rang(job_id)
+        self._housekeeper.tidy()
 
     def _look_until_closed(self) -> None:
         while True:

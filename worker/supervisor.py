@@ -11,7 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
@@ -29,6 +29,7 @@ from app.jobs.artifacts import (
 from app.jobs.claims import Claim
 from app.jobs.errors import (
     BackendUnavailableError,
+    DamagedFileError,
     LostClaimError,
     NotFoundError,
     RefusedSpecError,
@@ -292,8 +293,8 @@ class _Attempt:
             ) from error
         return PruneOrder(
             folder=folder,
-            model=self._fetched(model.key, folder / f"uploaded.{model.summary.format}"),
-            dataset=None if dataset is None else self._fetched(dataset.key, folder / "dataset.npz"),
+            model=self._fetched(model, folder / f"uploaded.{model.summary.format}"),
+            dataset=None if dataset is None else self._fetched(dataset, folder / "dataset.npz"),
             artifact=folder / _ARTIFACT,
             reference=folder / "reference.npz",
             spec=planned.spec,
@@ -302,11 +303,18 @@ class _Attempt:
             seconds_between_checkpoints=self.bounds.checkpoint.total_seconds(),
         )
 
-    def _fetched(self, key: str, path: Path) -> Path:
+    def _fetched(self, upload: StoredModel | StoredDataset, path: Path) -> Path:
         try:
-            self._copy(key, path)
+            self._fetch(upload.key, path, sha256=upload.ref.sha256)
         except NotFoundError as error:
             raise _gone(error) from error
+        except DamagedFileError as error:
+            self._note_damage(error, upload.ref.id)
+            raise RefusedError(
+                "upload_damaged",
+                f"What is stored of {upload.ref.filename} is not what was uploaded any more.",
+                hint="Upload it again, and submit the job again.",
+            ) from error
         return path
 
     def _last_checkpoint(self, folder: Path) -> Path | None:
@@ -314,20 +322,25 @@ class _Attempt:
         if checkpoint is None:
             return None
         path = folder / "resumed.weights.h5"
-        with suppress(NotFoundError):
-            self._copy(checkpoint.key, path)
-            if _sha256(path) == checkpoint.sha256:
-                return path
+        try:
+            self._fetch(checkpoint.key, path, sha256=checkpoint.sha256)
+        except NotFoundError:
+            return self._begin_anew()
+        except DamagedFileError as error:
+            self._note_damage(error, self.claim.job.id)
+            return self._begin_anew()
+        return path
+
+    def _begin_anew(self) -> None:
         self.store.begin_anew(self.claim)
         self.store.record(self.claim, notices=(_CHECKPOINT_LOST,))
-        return None
 
-    def _copy(self, key: str, path: Path) -> None:
-        chunks = self.artifacts.stream(key)
-        with path.open("wb") as file:
-            for chunk in chunks:
-                self.pulse.check()
-                file.write(chunk)
+    def _fetch(self, key: str, path: Path, *, sha256: str) -> None:
+        self.artifacts.fetch(key, path, sha256=sha256, between=self.pulse.check)
+
+    def _note_damage(self, error: DamagedFileError, subject: str) -> None:
+        logger.error("job %s: %s", self.claim.job.id, error)
+        self.store.note_damage(self.claim, subject)
 
     def _run(
         self,
@@ -511,10 +524,19 @@ class _Attempt:
             raise
 
     def _stored(self, artifact: ArtifactResult) -> StoredArtifact:
-        """Put the file, and its compressed forms, where callers find them."""
-        for name, key in self._keys(artifact).items():
+        """Put the file, and its compressed forms, where callers find them.
+
+        Raises:
+            RunnerDiedError: one is not what the runner said: it could never be read as that.
+        """
+        said = [artifact.sha256, *(each.sha256 for each in artifact.compressed)]
+        for (name, key), sha256 in zip(self._keys(artifact).items(), said, strict=True):
             self.pulse.check()
-            self.artifacts.put(key, self.folder / name)
+            path = self.folder / name
+            if _sha256(path) != sha256:
+                message = f"The process that prunes the model left another {name} than it said."
+                raise RunnerDiedError(message)
+            self.artifacts.put(key, path)
         return StoredArtifact(
             name=artifact.name,
             key=artifact_key(self.claim.job.id, self.claim.fence, artifact.name),

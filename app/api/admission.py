@@ -157,7 +157,8 @@ def _check(services: Services, order: Order, *, job_id: str) -> _Checked:
         case StoredOrder(model_id=model_id, dataset_id=dataset_id):
             model = services.store.model(model_id)
             dataset = None if dataset_id is None else services.store.dataset(dataset_id)
-    planned = plan(order.spec, model.summary, None if dataset is None else dataset.summary)
+    spec = order.spec.kept_at_most(services.retention_seconds)
+    planned = plan(spec, model.summary, None if dataset is None else dataset.summary)
     return _Checked(model, dataset, order.spec, planned)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
@@ -15,6 +16,7 @@ from app.api.ranges import ByteRange, requested_range
 from app.api.services import Services, ServicesDep
 from app.api.views import ArtifactView
 from app.jobs.artifacts import StoredArtifact
+from app.jobs.errors import DamagedFileError
 from app.jobs.formats import SUFFIXES
 from app.jobs.result import Compressed
 
@@ -56,7 +58,7 @@ def list_artifacts(job_id: str, services: ServicesDep) -> list[ArtifactView]:
         200: {"description": "The file", "content": _BINARY},
         206: {"description": "The part of it that `Range` asked for", "content": _BINARY},
         304: {"description": "The file is the one that `If-None-Match` names"},
-        **problem_responses(404, 416, 503),
+        **problem_responses(404, 416, 500, 503),
     },
 )
 def download_artifact(
@@ -88,7 +90,17 @@ def download_artifact(
     # A range of another version of the file would not fit what the client has: it gets it whole.
     still_fits = conditions.if_range in {None, headers["ETag"]}
     wanted = requested_range(conditions.range, size=artifact.bytes) if still_fits else None
-    return _bytes(services, sent, wanted, headers)
+    part = wanted or ByteRange(0, sent.bytes)
+    chunks = _read(services, job_id, sent, part)
+    headers["Content-Length"] = str(part.end - part.start)
+    if wanted is not None:
+        headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{sent.bytes}"
+    return StreamingResponse(
+        chunks,
+        status_code=200 if wanted is None else 206,
+        headers=headers,
+        media_type=_MEDIA_TYPE,
+    )
 
 
 def _encoded(
@@ -128,19 +140,13 @@ def _names(if_none_match: str, etag: str) -> bool:
     return any(tag in {"*", etag} for tag in tags)
 
 
-def _bytes(
-    services: Services,
-    artifact: StoredArtifact,
-    wanted: ByteRange | None,
-    headers: dict[str, str],
-) -> Response:
-    part = wanted or ByteRange(0, artifact.bytes)
-    headers = {**headers, "Content-Length": str(part.end - part.start)}
-    if wanted is not None:
-        headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{artifact.bytes}"
-    return StreamingResponse(
-        services.files.stream(artifact.key, part.start, part.end),
-        status_code=200 if wanted is None else 206,
-        headers=headers,
-        media_type=_MEDIA_TYPE,
-    )
+def _read(
+    services: Services, job_id: str, artifact: StoredArtifact, part: ByteRange
+) -> Iterator[bytes]:
+    try:
+        return services.files.stream(
+            artifact.key, sha256=artifact.sha256, start=part.start, end=part.end
+        )
+    except DamagedFileError:
+        services.store.note_damage(job_id)
+        raise

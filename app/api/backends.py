@@ -36,6 +36,7 @@ class Backends:
     quota: Quota
     rate_limit: RateLimit
     allow_private_webhooks: bool
+    retention_seconds: int | None  #: The longest that a job is kept; ``None`` for ever.
     sender_silence_seconds: float  #: Who sends nothing of a body for this long is cut off.
 
 

@@ -31,6 +31,7 @@ from starlette.exceptions import HTTPException
 from app.jobs.errors import (
     ArtifactNotFoundError,
     BackendUnavailableError,
+    DamagedFileError,
     DatasetNotFoundError,
     FieldError,
     IdempotencyConflictError,
@@ -257,6 +258,9 @@ _KINDS: dict[type[Exception], _Kind] = {
         "The tenant has too many unfinished jobs",
         _RETRY_JOB,
     ),
+    DamagedFileError: _Kind(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "damaged_file", "A stored file is not what it was"
+    ),
     BackendUnavailableError: _Kind(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "backend_unavailable",
@@ -314,6 +318,13 @@ async def _answer(  # noqa: PLR0911 - a table: one row for each shape of answer
             return _problem(kind, str(error), headers={"Retry-After": str(seconds)})
         case NotReadyError(checks=checks):
             return _problem(kind, str(error), checks=checks)
+        case DamagedFileError():
+            _log.error("%s: %s", kind.title, error)
+            return _problem(
+                kind,
+                "The file has changed since it was made, so it is not given out",
+                hint="Submit the job again; the operator has been told.",
+            )
         case _ if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             # Words of a database or of a bug are for the operator: they may hold secrets.
             _log.warning("%s: %s", kind.title, error)

@@ -73,6 +73,7 @@ SPECS: dict[str, dict[str, Any]] = {
         "preprocessing": {"rescale": None, "offset": 0.0},
         "artifacts": ["keras"],
         "webhook": None,
+        "retention_seconds": None,
     },
 }
 

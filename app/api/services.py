@@ -31,6 +31,7 @@ class Services:
     max_model_bytes: int
     max_dataset_bytes: int
     allow_private_webhooks: bool
+    retention_seconds: int | None  #: The longest that a job is kept; ``None`` for ever.
 
 
 def services_for(backends: BackendsDep, caller: CallerDep) -> Services:
@@ -44,6 +45,7 @@ def services_for(backends: BackendsDep, caller: CallerDep) -> Services:
         max_model_bytes=backends.max_model_bytes,
         max_dataset_bytes=backends.max_dataset_bytes,
         allow_private_webhooks=backends.allow_private_webhooks,
+        retention_seconds=backends.retention_seconds,
     )
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore
 from pydantic import BaseModel, ConfigDict
 
-from app.jobs.errors import ArtifactNotFoundError, BackendUnavailableError
+from app.jobs.errors import ArtifactNotFoundError, BackendUnavailableError, DamagedFileError
 from app.jobs.job import Progress
 
 _CHUNK_BYTES = 1 << 20
@@ -20,6 +24,8 @@ _CHUNK_BYTES = 1 << 20
 _PROBE = "probe"
 #: Names joined by ``/``; none begins with a dot, so none leads upwards or to the root.
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+#: How obstore calls a file until it is whole and gets its name.
+_UNFINISHED = re.compile(r"#\d+$")
 
 
 class StoredArtifact(BaseModel):
@@ -65,7 +71,9 @@ def checkpoint_key(job_id: str, fence: int, step: int) -> str:
 
 
 class ArtifactStore:
-    """Files by key. A file is there whole or not at all.
+    """Files by key. A file is there whole or not at all, and read only as what it was.
+
+    Who reads a file says what its SHA-256 must be, as the row that names the key has it.
 
     Every method raises BackendUnavailableError when the store cannot be reached, and ValueError
     for a key that is not relative or leads upwards: keys are ours, so that is a bug.
@@ -80,6 +88,7 @@ class ArtifactStore:
             raise ValueError(message)
         with _translated(url):
             self._store = LocalStore.from_url(url, mkdir=True, automatic_cleanup=True)
+        self._folder = Path(unquote(urlsplit(url).path))
 
     def is_reachable(self) -> bool:
         """Whether a file can be stored now."""
@@ -91,30 +100,57 @@ class ArtifactStore:
         return True
 
     def put(self, key: str, path: Path) -> None:
-        """Store a copy of the file at ``path``; what was there under ``key`` is replaced."""
+        """Store a copy of the file at ``path``; what was there under ``key`` is replaced.
+
+        When it returns, the copy has reached the disk, so that a row may name it.
+        """
         with path.open("rb") as file, _translated(key):
             obstore.put(self._store, _checked(key), file)
+            self._sync(key)
 
-    def fetch(self, key: str, path: Path) -> None:
+    def fetch(
+        self, key: str, path: Path, *, sha256: str, between: Callable[[], None] | None = None
+    ) -> None:
         """Write the file to ``path``, whose folder exists.
+
+        Args:
+            key: Which file.
+            path: Where to; what is there after an error is not to be used.
+            sha256: What it must be, in hexadecimal; the bytes are hashed on their way.
+            between: Called again and again meanwhile; what it raises ends the copying.
 
         Raises:
             ArtifactNotFoundError: there is no such file.
+            DamagedFileError: it is not what it was any more.
         """
-        chunks = self.stream(key)
+        chunks = self._chunks(key, 0, self.size(key))
+        digest = hashlib.sha256()
         with path.open("wb") as file:
-            file.writelines(chunks)
+            for chunk in chunks:
+                if between is not None:
+                    between()
+                digest.update(chunk)
+                file.write(chunk)
+        _require_digest(key, digest.hexdigest(), sha256)
 
-    def stream(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+    def stream(
+        self, key: str, *, sha256: str, start: int = 0, end: int | None = None
+    ) -> Iterator[bytes]:
         """Return the bytes from ``start`` to before ``end`` in chunks; ``None`` for the last.
 
+        The whole file is read and hashed before, whatever part of it is wanted: so an error comes
+        from the call, never from a chunk, when half of an answer has been sent.
+
         Raises:
-            ArtifactNotFoundError: there is no such file; raised by the call, not by the first
-                chunk.
+            ArtifactNotFoundError: there is no such file.
+            DamagedFileError: it is not what it was any more; ``sha256`` says what it must be.
         """
         size = self.size(key)
-        stop = size if end is None else min(end, size)
-        return self._chunks(key, start, stop)
+        digest = hashlib.sha256()
+        for chunk in self._chunks(key, 0, size):
+            digest.update(chunk)
+        _require_digest(key, digest.hexdigest(), sha256)
+        return self._chunks(key, start, size if end is None else min(end, size))
 
     def _chunks(self, key: str, start: int, stop: int) -> Iterator[bytes]:
         # Not obstore's own stream: on a file that was cut off meanwhile, it never ends.
@@ -136,6 +172,21 @@ class ArtifactStore:
         with _translated(key):
             return obstore.head(self._store, _checked(key))["size"]
 
+    def written_before(self, moment: datetime) -> list[str]:
+        """Return the keys of the files that were written before ``moment``."""
+        with _translated(""):
+            # obstore's type for tables stays unknown where arro3 is not installed.
+            listed = self._store.list()  # pyright: ignore[reportUnknownMemberType]
+            files = [meta for chunk in listed for meta in chunk]
+        return [meta["path"] for meta in files if meta["last_modified"] < moment]
+
+    def delete_unfinished(self, *, before: datetime) -> None:
+        """Remove what processes left that were killed while they wrote, ``before`` that moment."""
+        with _translated(""):
+            for path in self._folder.rglob("*"):
+                if _UNFINISHED.search(path.name) and path.stat().st_mtime < before.timestamp():
+                    path.unlink(missing_ok=True)
+
     def delete(self, key: str) -> None:
         """Remove the file; one that is not there is no error."""
         with _translated(key):
@@ -155,6 +206,28 @@ class ArtifactStore:
             keys = [meta["path"] for chunk in listed for meta in chunk]
         for key in keys or [prefix]:
             self.delete(key)
+
+    def _sync(self, key: str) -> None:
+        """Wait until the file, and the names that lead to it, are on the disk.
+
+        obstore does not: after a power cut, what it had moved to its place could be empty.
+        """
+        file = self._folder / key
+        for path in (file, *file.relative_to(self._folder).parents):
+            descriptor = os.open(self._folder / path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def _require_digest(key: str, found: str, expected: str) -> None:
+    if found != expected:
+        message = (
+            f"the file stored under {key} must have the SHA-256 that it was stored with, "
+            f"{expected}. Received: {found}"
+        )
+        raise DamagedFileError(message)
 
 
 def _checked(key: str) -> str:

@@ -23,6 +23,10 @@ class Action(StrEnum):
     JOB_PAUSE_REQUESTED = "job_pause_requested"
     JOB_RESUMED = "job_resumed"
     JOB_DELETED = "job_deleted"  #: With the model and dataset that came with it.
+    JOB_EXPIRED = "job_expired"  #: Likewise, because its time was over.
+    MODEL_EXPIRED = "model_expired"
+    DATASET_EXPIRED = "dataset_expired"
+    DAMAGE_FOUND = "damage_found"  #: A file of it is not what was stored; found by who read it.
     KEY_CREATED = "key_created"
     KEY_REVOKED = "key_revoked"
 

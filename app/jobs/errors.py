@@ -19,6 +19,7 @@ JobError
 │   ├── StorageQuotaError
 │   └── JobQuotaError             trying again helps when a job has finished
 ├── InvalidKeyError               what was shown is no API key, or not any more
+├── DamagedFileError              stored bytes are not what they were; trying again does not help
 ├── LostClaimError                another worker holds the job now; write nothing more
 └── BackendUnavailableError       Redis, database or files cannot be reached; the only one retried
 """
@@ -130,6 +131,10 @@ class InvalidKeyError(JobError):
     def __init__(self) -> None:
         """Say nothing of what was shown: it may be a good key with a letter missing."""
         super().__init__("the key is not valid, or it has been revoked")
+
+
+class DamagedFileError(JobError):
+    """A stored file is not what was stored: somebody or something has changed its bytes."""
 
 
 class LostClaimError(JobError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Self
 
@@ -123,6 +123,13 @@ class Job(_Record):
     warnings: tuple[Notice, ...] = ()
     failure: Failure | None = None
     result: JobResult | None = None
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it goes with its files; ``None`` for never, and before it has finished."""
+        if self.finished_at is None or self.spec.retention_seconds is None:
+            return None
+        return self.finished_at + timedelta(seconds=self.spec.retention_seconds)
 
     def moved_to(self, status: JobStatus, *, at: datetime) -> Self:
         """Return the job in ``status``, with the times that the move sets.

@@ -75,6 +75,7 @@ def update_job(
         columns: Values for the columns of ``jobs`` that are not in the record.
     """
     fields = {name: getattr(after, name) for name in _MUTABLE}
+    columns["expires_at"] = after.expires_at
     row = update(jobs).where(jobs.c.id == after.id).values(**fields, **columns)
     connection.execute(row)
     append_events(connection, after.id, changes(before, after), at=at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import (
@@ -102,6 +103,15 @@ class Shelf(Generic[_Stored]):
         keys = list(connection.scalars(orphans))
         connection.execute(update(self._table).where(came_with).values(uploaded_with=heir))
         return keys
+
+    def take_unused(
+        self, connection: Connection, *, before: datetime
+    ) -> list[tuple[str, str, str]]:
+        """Forget those made ``before`` that no job names; return id, tenant and key of each."""
+        table = self._table
+        unused = table.c.created_at < before, ~exists().where(self._used_as == table.c.id)
+        taken = delete(table).where(*unused).returning(table.c.id, table.c.tenant, table.c.key)
+        return [(row[0], row[1], row[2]) for row in connection.execute(taken)]
 
     def _by_id(self, id_: str, whose: Whose) -> Select[Any]:
         columns = (self._table.c[name] for name in self._record.model_fields)

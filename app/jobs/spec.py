@@ -121,6 +121,9 @@ class JobSpec(_Record):
     preprocessing: Preprocessing = Preprocessing()
     artifacts: Annotated[tuple[ArtifactFormat, ...], Field(min_length=1)] = ("keras",)
     webhook: Webhook | None = None
+    #: How long the job and its files are kept once it has ended. ``None``: for ever, or for as
+    #: long as the operator keeps any.
+    retention_seconds: Annotated[int, Field(ge=60, le=10 * 366 * 24 * 3600)] | None = None
 
     @field_validator("artifacts")
     @classmethod
@@ -136,6 +139,15 @@ class JobSpec(_Record):
     def _refuse_what_the_library_refuses(self) -> Self:
         self.pruning_config().with_sparsities()
         return self
+
+    def kept_at_most(self, seconds: int | None) -> Self:
+        """Return the spec of a job that is kept no longer than that; ``None`` for no bound."""
+        if seconds is None:
+            return self
+        own = self.retention_seconds
+        return self.model_copy(
+            update={"retention_seconds": seconds if own is None else min(own, seconds)}
+        )
 
     def pruning_config(self) -> PruningConfig:
         """The part of it that the library needs."""

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, RowMapping, and_, insert, or_, select
 
-from app.jobs import tables
+from app.jobs import audit, tables
 from app.jobs.artifacts import StoredArtifact, StoredCheckpoint
+from app.jobs.audit import Action
 from app.jobs.claims import (
     WORKER_SILENT,
     Claim,
@@ -32,6 +33,7 @@ from app.jobs.history import History, HistoryChunk
 from app.jobs.job import Failure, Job, JobStatus, Notice, Progress, Stage
 from app.jobs.quotas import Quota
 from app.jobs.result import JobResult
+from app.jobs.retention import forget_expired_jobs, forget_unused_uploads, without_row
 from app.jobs.rows import (
     append_history,
     job_from,
@@ -130,6 +132,27 @@ class Store:
                 .order_by(tables.jobs.c.created_at, tables.jobs.c.id)
             )
             return list(connection.scalars(query))
+
+    def forget_expired(self, *, uploads_kept: timedelta | None) -> list[str]:
+        """Forget jobs whose time is over, and models and datasets that no job names.
+
+        Args:
+            uploads_kept: How long those are kept from when they came; ``None`` for ever.
+
+        Returns:
+            What ``ArtifactStore.delete_below`` removes.
+        """
+        with self._writing() as (connection, now):
+            keys = forget_expired_jobs(connection, at=now)
+            if uploads_kept is not None:
+                keys += forget_unused_uploads(connection, before=now - uploads_kept, at=now)
+            return keys
+
+    def without_row(self, keys: Iterable[str]) -> list[str]:
+        """Return those of the stored files that no row names; see ``app.jobs.retention``."""
+        listed = list(keys)
+        with reading(self._engine) as connection:
+            return without_row(connection, listed)
 
     def rang(self, job_id: str) -> None:
         """Remember that a worker has just been told of the job."""
@@ -242,6 +265,20 @@ class Store:
         """
         with self._held(claim) as (connection, now, row):
             forget_checkpoint(connection, job_from(row), at=now)
+
+    def note_damage(self, claim: Claim, subject: str) -> None:
+        """Write down that a file that the job needs is not what was stored.
+
+        Args:
+            claim: Of the worker that was to read it.
+            subject: Id of the job, or of the model or dataset whose file it is.
+
+        Raises:
+            LostClaimError: stop the work.
+        """
+        with self._held(claim) as (connection, now, row):
+            whose = Caller(row["tenant"], key_id=None)
+            audit.note(connection, whose, Action.DAMAGE_FOUND, subject, at=now)
 
     def succeed(self, claim: Claim, result: JobResult, artifacts: Iterable[StoredArtifact]) -> Job:
         """Publish the result; the files are in the artifact store already.

@@ -120,6 +120,8 @@ jobs = Table(
     Column("checkpoint_history", Integer, nullable=False, default=0),
     #: When a worker was last told of it; NULL when nobody was since it was queued.
     Column("rung_at", UtcDateTime),
+    #: When the job goes by itself; NULL for never, and before it has finished.
+    Column("expires_at", UtcDateTime, index=True),
     Index(None, "created_at", "id"),
     Index(None, "tenant", "created_at", "id"),
 )

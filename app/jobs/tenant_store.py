@@ -6,10 +6,10 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, RowMapping, delete, select, tuple_
+from sqlalchemy import Connection, Engine, RowMapping, select, tuple_
 
 from app.jobs import audit, tables
-from app.jobs.artifacts import StoredArtifact, job_prefix
+from app.jobs.artifacts import StoredArtifact
 from app.jobs.audit import Action
 from app.jobs.claims import Wish, set_down
 from app.jobs.database import reading, writing
@@ -21,6 +21,7 @@ from app.jobs.history import History
 from app.jobs.job import Job, JobStatus
 from app.jobs.pages import Cursor, Page
 from app.jobs.quotas import Quota
+from app.jobs.retention import forget_job
 from app.jobs.rows import (
     insert_job,
     job_from,
@@ -252,12 +253,12 @@ class TenantStore:
             if not job.status.is_final:
                 message = f"a {job.status} job cannot be deleted; cancel it first"
                 raise JobConflictError(message)
-            connection.execute(delete(tables.jobs).where(tables.jobs.c.id == job_id))
-            return [
-                job_prefix(job_id),
-                *MODELS.leave_with(connection, job_id),
-                *DATASETS.leave_with(connection, job_id),
-            ]
+            return forget_job(connection, job_id)
+
+    def note_damage(self, job_id: str) -> None:
+        """Write down that a file of the job was to be read, and was not what it should be."""
+        with self._changing(Action.DAMAGE_FOUND, job_id):
+            pass
 
     def rang(self, job_id: str) -> None:
         """Remember that a worker has just been told of the job."""

@@ -21,14 +21,17 @@ _BOUNDS = {
 
 #: Runners that do as they are told, but for what ``misbehave(form, at)`` does.
 _SCRIPT = """
-import json, os, sys
+import hashlib, json, os, sys
+def digest(content): return hashlib.sha256(content).hexdigest()
 def say(**message): print(json.dumps(message), flush=True)
 def write(path, content): open(path, "wb").write(content)
 def misbehave(form, at): pass
 {misbehaviour}
 def figures(name, form, **more):
-    return {{"name": name, "format": form, "bytes": 6, "compressed_bytes": 6, "sha256": "a" * 64,
-        "verified": True, "max_abs_error": 0.0, "metrics": {{}}, "latency_ms": 1.0}} | more
+    content = b"pruned" if form == "keras" else form.encode()
+    return {{"name": name, "format": form, "bytes": 6, "compressed_bytes": 6,
+        "sha256": digest(content), "verified": True, "max_abs_error": 0.0, "metrics": {{}},
+        "latency_ms": 1.0}} | more
 
 say(kind="ready")
 order = json.loads(sys.stdin.readline())
@@ -57,7 +60,7 @@ else:
         assert open(file["path"], "rb").read() == file["format"].encode()
         assert os.path.exists(file["dense"])
         write(file["path"] + ".gz", b"packed")
-        compressed = [{{"encoding": "gzip", "bytes": 6, "sha256": "b" * 64}}]
+        compressed = [{{"encoding": "gzip", "bytes": 6, "sha256": digest(b"packed")}}]
         name = os.path.basename(file["path"])
         say(kind="file_checked", artifact=figures(name, file["format"], compressed=compressed))
     say(kind="checked")
@@ -100,8 +103,9 @@ def test_every_file_that_was_asked_for_is_published_in_that_order(house, finishe
     assert job.status is JobStatus.SUCCEEDED, job.failure
     assert _published(job) == ["litert", "keras", "onnx", "litert_int8"]
     stored = {each.name: each for each in house.caller.artifacts(job.id)}
-    assert b"".join(house.artifacts.stream(stored["model.onnx"].key)) == b"onnx"
-    assert b"".join(house.artifacts.stream(stored["model.onnx"].key + ".gz")) == b"packed"
+    files = house.folder / "files"
+    assert (files / stored["model.onnx"].key).read_bytes() == b"onnx"
+    assert (files / (stored["model.onnx"].key + ".gz")).read_bytes() == b"packed"
 
 
 def test_keras_is_published_only_if_it_was_asked_for(house, finished):
@@ -178,7 +182,7 @@ def test_what_a_converter_does_to_the_model_does_not_count(house, finished):
     job = finished('def misbehave(form, at): write("model.keras", b"another")')
 
     stored = house.caller.artifact(job.id, "model.keras")
-    assert b"".join(house.artifacts.stream(stored.key)) == b"pruned"
+    assert (house.folder / "files" / stored.key).read_bytes() == b"pruned"
 
 
 def test_a_job_of_which_no_file_holds_has_failed(finished):

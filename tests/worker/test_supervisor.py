@@ -9,11 +9,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
 from app.jobs.artifacts import ArtifactStore, checkpoints_prefix
 from app.jobs.claims import Wish
+from app.jobs.database import create_engine, reading
 from app.jobs.errors import BackendUnavailableError
 from app.jobs.job import JobStatus, Stage
+from app.jobs.tables import audit
 from worker.runners import RunnerPool
 from worker.supervisor import Bounds, Supervisor
 
@@ -27,7 +30,7 @@ _BOUNDS = Bounds(
 
 #: What a well-behaved runner says, as functions for the scripts below.
 _PRELUDE = """
-import json, os, sys, time
+import hashlib, json, os, sys, time
 def say(**message): print(json.dumps(message), flush=True)
 say(kind="ready")
 order = json.loads(sys.stdin.readline())
@@ -47,8 +50,8 @@ else:
     open("masks.npz", "wb").write(b"masks")
     say(kind="verified", sparsity=0.8, parameters={"total": 5, "prunable": 5, "nonzero": 1},
         layers=[], artifact={"name": "model.keras", "format": "keras", "bytes": 6,
-        "compressed_bytes": 6, "sha256": "a" * 64, "verified": True, "max_abs_error": 0.0,
-        "metrics": {}, "latency_ms": 1.0})
+        "compressed_bytes": 6, "sha256": hashlib.sha256(b"pruned").hexdigest(), "verified": True,
+        "max_abs_error": 0.0, "metrics": {}, "latency_ms": 1.0})
 """
 
 
@@ -94,7 +97,7 @@ def test_a_job_succeeds_with_what_its_runners_report(house, worker):
     assert [notice.code for notice in job.warnings] == ["loss_inferred"]
     assert house.caller.history(job.id).steps == {"step": (1,), "loss": (0.5,)}
     stored = house.caller.artifact(job.id, "model.keras")
-    assert b"".join(house.artifacts.stream(stored.key)) == b"pruned"
+    assert b"".join(house.artifacts.stream(stored.key, sha256=stored.sha256)) == b"pruned"
 
 
 def test_what_tells_of_the_run_is_published_beside_its_files(house, worker):
@@ -103,7 +106,8 @@ def test_what_tells_of_the_run_is_published_beside_its_files(house, worker):
     worker(_PRELUDE + _SUCCESS).supervise(claim)
 
     stored = {artifact.format: artifact for artifact in house.caller.artifacts(claim.job.id)}
-    content = {form: b"".join(house.artifacts.stream(each.key)) for form, each in stored.items()}
+    files = house.folder / "files"
+    content = {form: (files / each.key).read_bytes() for form, each in stored.items()}
     assert set(stored) == {"keras", "bundle", "tensorboard"}
     with zipfile.ZipFile(io.BytesIO(content["bundle"])) as bundle:
         assert bundle.read("masks.npz") == b"masks"
@@ -312,8 +316,46 @@ def test_a_file_that_is_gone_fails_the_job_with_words(house, worker):
     assert house.store.job(claim.job.id).failure.code == "upload_gone"
 
 
+@pytest.mark.parametrize("which", ["model", "dataset"])
+def test_an_upload_with_a_flipped_bit_is_not_given_to_a_runner(house, worker, samples, which):
+    claim = house.claim(dataset=samples)
+    upload = getattr(house.store, which)(getattr(claim.job, which).id)
+    path = house.folder / "files" / upload.key
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+    worker(_PRELUDE + _SUCCESS).supervise(claim)
+
+    job = house.store.job(claim.job.id)
+    assert job.failure.code == "upload_damaged"
+    assert upload.ref.filename in job.failure.message
+    assert _damaged(house) == [upload.ref.id]
+
+
+def _damaged(house):
+    """Return the ids of what is noted to be damaged."""
+    engine = create_engine(house.url)
+    with reading(engine) as connection:
+        noted = select(audit.c.subject).where(audit.c.action == "damage_found")
+        found = list(connection.scalars(noted))
+    engine.dispose()
+    return found
+
+
+def test_a_file_that_is_not_what_its_runner_said_is_not_published(house, worker):
+    claim = house.claim()
+    lies = _SUCCESS.replace('sha256(b"pruned")', 'sha256(b"another")')
+
+    worker(_PRELUDE + lies).supervise(claim)
+
+    job = house.store.job(claim.job.id)
+    assert job.status is JobStatus.QUEUED
+    assert "left another model.keras than it said" in job.warnings[-1].message
+
+
 class _AwayStore:
-    def stream(self, *_):
+    def fetch(self, *_, **__):
         message = "the artifact store does not answer"
         raise BackendUnavailableError(message)
 
@@ -469,6 +511,7 @@ def test_a_checkpoint_that_cannot_be_read_makes_the_job_begin_anew(
     assert job.status is JobStatus.SUCCEEDED
     assert job.warnings[0].code == "checkpoint_lost"
     assert house.caller.history(job.id).steps["step"] == (1,)
+    assert _damaged(house) == ([] if content is None else [job.id])
 
 
 class _FullStore(ArtifactStore):
@@ -492,10 +535,10 @@ def test_a_job_for_whose_checkpoints_there_is_no_room_goes_on(house, worker):
 def test_a_worker_without_room_for_the_files_hands_the_job_back(house, worker, monkeypatch):
     claim = house.claim()
 
-    def run_out_of_room(*_):
+    def run_out_of_room(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("worker.supervisor._Attempt._copy", run_out_of_room)
+    monkeypatch.setattr("worker.supervisor._Attempt._fetch", run_out_of_room)
     worker(_PRELUDE + _SUCCESS).supervise(claim)
 
     job = house.store.job(claim.job.id)

@@ -5,10 +5,14 @@ import lzma
 
 import pytest
 import zstandard
+from sqlalchemy import select
 
 from app.jobs.artifacts import artifact_key
+from app.jobs.database import reading
 from app.jobs.formats import SUFFIXES
 from app.jobs.result import ArtifactResult, Compressed
+from app.jobs.tables import audit
+from app.jobs.tenants import LOCAL
 
 CONTENT = bytes(range(256)) * 20
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -89,6 +93,37 @@ def test_a_range_behind_the_end_is_a_416(client, url):
     assert answer.status_code == 416
     assert answer.headers["Content-Range"] == f"bytes */{len(CONTENT)}"
     assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.fixture
+def damaged(url, backends, job):
+    """One bit of the stored artifact, flipped."""
+    [artifact] = backends.store.of(LOCAL).artifacts(job["id"])
+    path = backends.incoming.parent / "files" / artifact.key
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    return url
+
+
+@pytest.mark.parametrize("headers", [{}, {"Range": "bytes=0-9"}], ids=["whole", "a good part"])
+def test_a_damaged_file_is_an_error_and_never_a_download(client, damaged, headers):
+    answer = client.get(damaged, headers=headers)
+
+    assert answer.status_code == 500
+    assert answer.json()["code"] == "damaged_file"
+    assert "changed since it was made" in answer.json()["detail"]
+    assert "Submit the job again" in answer.json()["hint"]
+
+
+def test_damage_is_written_into_the_audit(client, damaged, job, backends):
+    client.get(damaged)
+
+    with reading(backends.store._engine) as connection:
+        found = connection.execute(
+            select(audit.c.tenant, audit.c.subject).where(audit.c.action == "damage_found")
+        ).all()
+    assert found == [("local", job["id"])]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -334,3 +335,12 @@ def test_preflight_refuses_what_submitting_refuses(client, model):
     answer = client.submit(model, spec={"schedul": {}}, path="/v1/jobs/preflight")
 
     assert answer.status_code == 422
+
+
+def test_the_job_says_how_long_it_is_kept(backends, calling, model, data):
+    with calling(replace(backends, retention_seconds=3600)) as client:
+        jobs = [
+            client.submit(model, data, {"retention_seconds": asked}).json() for asked in (9999, 60)
+        ]
+
+    assert [job["spec"]["retention_seconds"] for job in jobs] == [3600, 60]

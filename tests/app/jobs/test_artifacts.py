@@ -1,15 +1,18 @@
+import hashlib
 import os
 import shutil
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from app.jobs import artifacts
 from app.jobs.artifacts import ArtifactStore, artifact_key, job_prefix
-from app.jobs.errors import ArtifactNotFoundError, BackendUnavailableError
+from app.jobs.errors import ArtifactNotFoundError, BackendUnavailableError, DamagedFileError
 
 #: More than one part of an upload and more than one chunk of a download.
 CONTENT = os.urandom(11 * 2**20 + 7)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +42,14 @@ def put(files, tmp_path):
     return put
 
 
+def _sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
 def test_what_was_put_is_fetched(files, content_file, tmp_path):
     files.put("models/mdl_1/model.keras", content_file)
 
-    files.fetch("models/mdl_1/model.keras", tmp_path / "fetched")
+    files.fetch("models/mdl_1/model.keras", tmp_path / "fetched", sha256=SHA256)
 
     assert (tmp_path / "fetched").read_bytes() == CONTENT
     assert content_file.read_bytes() == CONTENT
@@ -64,7 +71,7 @@ def test_what_is_put_again_is_replaced(put, files):
     put("a/b", b"first")
     put("a/b", b"second")
 
-    assert b"".join(files.stream("a/b")) == b"second"
+    assert b"".join(files.stream("a/b", sha256=_sha256(b"second"))) == b"second"
 
 
 def test_an_upload_in_progress_is_not_to_be_seen(files, content_file, folder):
@@ -83,7 +90,7 @@ def test_an_upload_in_progress_is_not_to_be_seen(files, content_file, folder):
 def test_a_download_comes_in_chunks(files, content_file):
     files.put("a/b", content_file)
 
-    chunks = list(files.stream("a/b"))
+    chunks = list(files.stream("a/b", sha256=SHA256))
 
     assert b"".join(chunks) == CONTENT
     assert max(len(chunk) for chunk in chunks) <= 2 * 2**20
@@ -104,13 +111,15 @@ def test_a_download_comes_in_chunks(files, content_file):
 def test_a_range_is_as_in_a_slice(put, files, start, end):
     put("a/b", b"0123456")
 
-    assert b"".join(files.stream("a/b", start, end)) == b"0123456"[start:end]
+    chunks = files.stream("a/b", sha256=_sha256(b"0123456"), start=start, end=end)
+
+    assert b"".join(chunks) == b"0123456"[start:end]
 
 
 def test_an_empty_file_is_a_file(put, files, tmp_path):
     put("a/b", b"")
 
-    files.fetch("a/b", tmp_path / "fetched")
+    files.fetch("a/b", tmp_path / "fetched", sha256=_sha256(b""))
 
     assert files.size("a/b") == 0
     assert (tmp_path / "fetched").read_bytes() == b""
@@ -121,11 +130,11 @@ def test_what_is_not_there_is_not_found(put, files, tmp_path, key):
     put("a/b")
 
     with pytest.raises(ArtifactNotFoundError, match=f"no file is stored under {key}"):
-        files.stream(key)
+        files.stream(key, sha256=SHA256)
     with pytest.raises(ArtifactNotFoundError):
         files.size(key)
     with pytest.raises(ArtifactNotFoundError):
-        files.fetch(key, tmp_path / "fetched")
+        files.fetch(key, tmp_path / "fetched", sha256=SHA256)
 
     assert not (tmp_path / "fetched").exists()
 
@@ -166,6 +175,66 @@ def test_deleting_below_a_file_removes_the_file(put, files):
         files.size("models/mdl_1/model.keras")
 
 
+def _damage(path, at):
+    """Flip one bit of the byte ``at``."""
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("at", [0, len(CONTENT) // 2, -1])
+def test_of_a_file_with_one_flipped_bit_no_byte_is_read(files, content_file, folder, at):
+    files.put("a/b", content_file)
+    _damage(folder / "a" / "b", at)
+
+    with pytest.raises(DamagedFileError, match=f"must have the SHA-256 .* {SHA256}. Received:"):
+        files.stream("a/b", sha256=SHA256, start=100, end=101)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda path: _damage(path, -1), id="a flipped bit"),
+        pytest.param(lambda path: os.truncate(path, len(CONTENT) - 1), id="cut off"),
+        pytest.param(lambda path: os.truncate(path, len(CONTENT) + 1), id="longer"),
+    ],
+)
+def test_a_damaged_file_is_not_fetched(files, content_file, folder, tmp_path, damage):
+    files.put("a/b", content_file)
+    damage(folder / "a" / "b")
+
+    with pytest.raises(DamagedFileError):
+        files.fetch("a/b", tmp_path / "fetched", sha256=SHA256)
+
+
+def test_fetching_ends_when_it_is_told_to(files, content_file, tmp_path):
+    files.put("a/b", content_file)
+
+    def stop():
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        files.fetch("a/b", tmp_path / "fetched", sha256=SHA256, between=stop)
+
+    assert (tmp_path / "fetched").read_bytes() == b""
+
+
+def test_what_was_put_is_on_the_disk_with_every_folder_above_it(put, folder, monkeypatch):
+    synced = []
+    sync = os.fsync
+
+    def noted(descriptor):
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+
+    put("models/mdl_1/model.keras")
+
+    names = ("models/mdl_1/model.keras", "models/mdl_1", "models", "")
+    assert synced == [folder / name for name in names]
+
+
 @pytest.mark.parametrize(
     "key",
     [
@@ -188,8 +257,8 @@ def test_deleting_below_a_file_removes_the_file(put, files):
     "use",
     [
         pytest.param(lambda files, key, path: files.put(key, path), id="put"),
-        pytest.param(lambda files, key, path: files.fetch(key, path), id="fetch"),
-        pytest.param(lambda files, key, _: files.stream(key), id="stream"),
+        pytest.param(lambda files, key, path: files.fetch(key, path, sha256=SHA256), id="fetch"),
+        pytest.param(lambda files, key, _: files.stream(key, sha256=SHA256), id="stream"),
         pytest.param(lambda files, key, _: files.delete(key), id="delete"),
         pytest.param(lambda files, key, _: files.delete_below(key), id="delete below"),
     ],
@@ -227,7 +296,7 @@ def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path):
 )
 def test_a_file_that_breaks_off_in_a_download_is_unavailable(files, content_file, folder, left):
     files.put("a/b", content_file)
-    chunks = files.stream("a/b")
+    chunks = files.stream("a/b", sha256=SHA256)
     next(chunks)
 
     os.truncate(folder / "a" / "b", left)

@@ -17,6 +17,7 @@ from app.jobs.migrations.versions import (
     r0002_tenants,
     r0003_workers,
     r0005_webhooks,
+    r0006_retention,
 )
 from app.jobs.store import Store
 from app.jobs.submissions import Idempotency
@@ -59,6 +60,7 @@ def test_what_the_migrations_made_they_can_take_back(engine, caller):
     from alembic.operations import Operations
 
     with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+        r0006_retention.downgrade()
         r0005_webhooks.downgrade()
         r0003_workers.downgrade()
         r0002_tenants.downgrade()
