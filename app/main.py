@@ -50,7 +50,9 @@ def open_backends(settings: Settings) -> Generator[Backends]:
             store=Store(engine, max_attempts=settings.max_attempts),
             workers=Workers(engine),
             keys=Keys(engine),
-            files=ArtifactStore(settings.resolved_artifact_url),
+            files=ArtifactStore(
+                settings.resolved_artifact_url, keep_free_bytes=settings.keep_free_bytes
+            ),
             doorbell=Doorbell(settings.redis_url),
             checks=checks,
             incoming=incoming,

@@ -33,6 +33,8 @@ class Settings(BaseSettings):
 
     max_model_bytes: int = Field(default=4 * 2**30, gt=0)
     max_dataset_bytes: int = Field(default=16 * 2**30, gt=0)
+    #: What files leave of their disk: with less, nothing is taken any more.
+    keep_free_bytes: int = Field(default=2**30, ge=0)
     #: The longest that jobs are kept once they have ended, and models and datasets that no job
     #: names; unset for ever. A job may ask for less.
     retention_seconds: int | None = Field(default=None, ge=60)

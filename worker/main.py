@@ -56,7 +56,9 @@ def _work(settings: Settings, confinement: Confinement) -> int:
     work = settings.data_dir.absolute() / "work"
     runners = RunnerPool(work)
     stopping = threading.Event()
-    artifacts = ArtifactStore(settings.resolved_artifact_url)
+    artifacts = ArtifactStore(
+        settings.resolved_artifact_url, keep_free_bytes=settings.keep_free_bytes
+    )
     supervisor = Supervisor(
         store,
         artifacts,

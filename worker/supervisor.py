@@ -33,6 +33,7 @@ from app.jobs.errors import (
     LostClaimError,
     NotFoundError,
     RefusedSpecError,
+    StorageFullError,
 )
 from app.jobs.formats import SUFFIXES
 from app.jobs.job import Failure, Job, Notice, Stage
@@ -139,12 +140,23 @@ class Supervisor:
         self._stopping = stopping
 
     def attend(self, job_id: str) -> None:
-        """Claim the job and carry it out, if there is anything to do."""
-        if self._stopping.is_set():
+        """Claim the job and carry it out, if there is anything to do and room for it.
+
+        Without room the job stays where it is: the reaper calls again, every minute.
+        """
+        if self._stopping.is_set() or not self._has_room():
             return
         claim = self._store.claim(job_id, worker=self._name, lease=self._bounds.lease)
         if claim is not None:
             self.supervise(claim)
+
+    def _has_room(self) -> bool:
+        try:
+            self._artifacts.require_room(0)
+        except BackendUnavailableError as error:
+            logger.warning("no job is taken: %s", error)
+            return False
+        return True
 
     def supervise(self, claim: Claim) -> None:
         """Carry out the job, and leave it succeeded, failed, cancelled, paused or queued again.
@@ -173,7 +185,7 @@ class Supervisor:
             return self._store.fail(claim, error.failure)
         except CancelledError:
             return self._store.cancelled(claim)
-        except (RunnerDiedError, OSError) as error:
+        except (RunnerDiedError, StorageFullError, OSError) as error:
             logger.warning("job %s, attempt %d: %s", claim.job.id, claim.attempt, error)
             return self._store.hand_back(claim, _in_words(error))
         except (PausedError, StoppedError):
@@ -215,10 +227,14 @@ class Supervisor:
             _remove_if_empty(of_job)
 
 
-def _in_words(error: RunnerDiedError | OSError) -> str:
-    if isinstance(error, RunnerDiedError):
-        return str(error)
-    return f"The worker cannot keep the files of the job ({error.strerror})."
+def _in_words(error: RunnerDiedError | StorageFullError | OSError) -> str:
+    match error:
+        case RunnerDiedError():
+            return str(error)
+        case StorageFullError():
+            return "The service's disk has no room for the files of the job."
+        case OSError():
+            return f"The worker cannot keep the files of the job ({error.strerror})."
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -46,6 +46,7 @@ from app.jobs.errors import (
     NotFoundError,
     RefusedFileError,
     RefusedSpecError,
+    StorageFullError,
     StorageQuotaError,
     TooLargeError,
 )
@@ -177,6 +178,8 @@ class _Kind:
 _RETRY = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
 #: A job takes minutes: asking more often than this for one to finish is of no use.
 _RETRY_JOB = {"Retry-After": "60"}
+#: Somebody has to make room.
+_RETRY_ROOM = {"Retry-After": "60"}
 _SHOW_KEY = {"WWW-Authenticate": 'Bearer realm="espalier"'}
 _SHOW_OTHER_KEY = {"WWW-Authenticate": 'Bearer realm="espalier", error="invalid_token"'}
 
@@ -261,6 +264,9 @@ _KINDS: dict[type[Exception], _Kind] = {
     DamagedFileError: _Kind(
         HTTPStatus.INTERNAL_SERVER_ERROR, "damaged_file", "A stored file is not what it was"
     ),
+    StorageFullError: _Kind(
+        HTTPStatus.SERVICE_UNAVAILABLE, "storage_full", "The service's disk is full", _RETRY_ROOM
+    ),
     BackendUnavailableError: _Kind(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "backend_unavailable",
@@ -324,6 +330,13 @@ async def _answer(  # noqa: PLR0911 - a table: one row for each shape of answer
                 kind,
                 "The file has changed since it was made, so it is not given out",
                 hint="Submit the job again; the operator has been told.",
+            )
+        case StorageFullError():
+            _log.error("%s: %s", kind.title, error)
+            return _problem(
+                kind,
+                "There is no room for it now, and nothing of it was kept",
+                hint="Try again later; it is for the operator to make room.",
             )
         case _ if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             # Words of a database or of a bug are for the operator: they may hold secrets.

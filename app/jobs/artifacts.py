@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -16,7 +17,12 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore
 from pydantic import BaseModel, ConfigDict
 
-from app.jobs.errors import ArtifactNotFoundError, BackendUnavailableError, DamagedFileError
+from app.jobs.errors import (
+    ArtifactNotFoundError,
+    BackendUnavailableError,
+    DamagedFileError,
+    StorageFullError,
+)
 from app.jobs.job import Progress
 
 _CHUNK_BYTES = 1 << 20
@@ -80,15 +86,18 @@ class ArtifactStore:
 
     Args:
         url: ``file://`` and the absolute path of a folder, which is made if missing.
+        keep_free_bytes: What files leave of their disk: the database, which has to say that a job
+            has failed, often lies on the same one.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, keep_free_bytes: int = 0) -> None:
         if not url.startswith("file://"):
             message = f"the artifact store's URL must begin with file://. Received: {url}"
             raise ValueError(message)
         with _translated(url):
             self._store = LocalStore.from_url(url, mkdir=True, automatic_cleanup=True)
         self._folder = Path(unquote(urlsplit(url).path))
+        self._keep_free_bytes = keep_free_bytes
 
     def is_reachable(self) -> bool:
         """Whether a file can be stored now."""
@@ -99,11 +108,26 @@ class ArtifactStore:
             return False
         return True
 
+    def require_room(self, more_bytes: int) -> None:
+        """Raise StorageFullError when ``more_bytes`` would leave too little of the disk."""
+        with _translated(""):
+            free = shutil.disk_usage(self._folder).free
+        if free < more_bytes + self._keep_free_bytes:
+            message = (
+                f"the disk of the files must keep {self._keep_free_bytes} bytes free. "
+                f"Received: {more_bytes} more, with {free} free"
+            )
+            raise StorageFullError(message)
+
     def put(self, key: str, path: Path) -> None:
         """Store a copy of the file at ``path``; what was there under ``key`` is replaced.
 
         When it returns, the copy has reached the disk, so that a row may name it.
+
+        Raises:
+            StorageFullError: it would leave too little of the disk.
         """
+        self.require_room(path.stat().st_size)
         with path.open("rb") as file, _translated(key):
             obstore.put(self._store, _checked(key), file)
             self._sync(key)

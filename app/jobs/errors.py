@@ -22,6 +22,7 @@ JobError
 ├── DamagedFileError              stored bytes are not what they were; trying again does not help
 ├── LostClaimError                another worker holds the job now; write nothing more
 └── BackendUnavailableError       Redis, database or files cannot be reached; the only one retried
+    └── StorageFullError          the disk has no more room
 """
 
 from dataclasses import dataclass
@@ -143,3 +144,7 @@ class LostClaimError(JobError):
 
 class BackendUnavailableError(JobError):
     """Redis, the database or the files cannot be reached; trying again may help."""
+
+
+class StorageFullError(BackendUnavailableError):
+    """The disk would have less room left than the operator wants to keep."""

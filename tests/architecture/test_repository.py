@@ -97,6 +97,8 @@ def test_every_documented_default_is_the_real_one():
 
 
 def _shown(default: object) -> str:
+    if default is None:
+        return ""
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 

@@ -61,7 +61,7 @@ class _Worker:
         self.folder = house.folder / "work"
         command = (sys.executable, "-c", textwrap.dedent(script))
         self.runners = RunnerPool(self.folder, command=command)
-        self.supervise = Supervisor(
+        supervisor = Supervisor(
             house.store,
             artifacts or house.artifacts,
             self.runners,
@@ -69,7 +69,9 @@ class _Worker:
             folder=self.folder,
             bounds=bounds,
             stopping=self.stopping,
-        ).supervise
+        )
+        self.supervise = supervisor.supervise
+        self.attend = supervisor.attend
 
 
 @pytest.fixture
@@ -544,6 +546,30 @@ def test_a_worker_without_room_for_the_files_hands_the_job_back(house, worker, m
     job = house.store.job(claim.job.id)
     assert job.status is JobStatus.QUEUED
     assert "(No space left on device)" in job.warnings[0].message
+
+
+def _full(house):
+    return ArtifactStore((house.folder / "files").as_uri(), keep_free_bytes=2**62)
+
+
+def test_a_job_whose_files_find_no_room_fails_with_words(house, worker):
+    job = house.submit()
+    one = worker(_PRELUDE + _SUCCESS, artifacts=_full(house))
+
+    for _ in range(3):
+        one.supervise(house.store.claim(job.id, worker="w1", lease=_BOUNDS.lease))
+
+    after = house.store.job(job.id)
+    assert after.status is JobStatus.FAILED
+    assert "disk has no room" in after.failure.message
+
+
+def test_with_a_full_disk_no_job_is_begun(house, worker):
+    job = house.submit()
+
+    worker(_PRELUDE + _SUCCESS, artifacts=_full(house)).attend(job.id)
+
+    assert house.store.job(job.id) == job
 
 
 def test_a_spare_that_cannot_be_started_is_no_failure(worker):

@@ -1,4 +1,8 @@
+from dataclasses import replace
+
 import pytest
+
+from app.jobs.artifacts import ArtifactStore
 
 
 @pytest.fixture
@@ -101,3 +105,30 @@ def test_a_job_on_a_model_that_does_not_exist_is_a_404(client):
 
     assert answer.status_code == 404
     assert answer.json()["code"] == "model_not_found"
+
+
+@pytest.fixture
+def full(backends, calling, tmp_path):
+    """A service whose disk has no more room."""
+    files = ArtifactStore((tmp_path / "files").as_uri(), keep_free_bytes=2**62)
+    with calling(replace(backends, files=files)) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/datasets", "/v1/jobs"])
+def test_with_a_full_disk_nothing_is_taken(full, path, model, data, tmp_path):
+    answer = full.post(path, files={"model": model, "data": data})
+
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "storage_full"
+    assert "no room" in answer.json()["detail"]
+    assert answer.headers["Retry-After"] == "60"
+    assert list((tmp_path / "incoming").iterdir()) == []
+
+
+def test_with_a_full_disk_what_is_there_can_be_read_and_deleted(full, job):
+    model_id = job["model"]["id"]
+
+    assert full.get(f"/v1/models/{model_id}").status_code == 200
+    assert full.post(f"/v1/jobs/{job['id']}/cancel").status_code == 202
+    assert full.delete(f"/v1/jobs/{job['id']}").status_code == 204

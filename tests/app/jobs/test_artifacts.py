@@ -8,7 +8,12 @@ import pytest
 
 from app.jobs import artifacts
 from app.jobs.artifacts import ArtifactStore, artifact_key, job_prefix
-from app.jobs.errors import ArtifactNotFoundError, BackendUnavailableError, DamagedFileError
+from app.jobs.errors import (
+    ArtifactNotFoundError,
+    BackendUnavailableError,
+    DamagedFileError,
+    StorageFullError,
+)
 
 #: More than one part of an upload and more than one chunk of a download.
 CONTENT = os.urandom(11 * 2**20 + 7)
@@ -205,6 +210,26 @@ def test_a_damaged_file_is_not_fetched(files, content_file, folder, tmp_path, da
 
     with pytest.raises(DamagedFileError):
         files.fetch("a/b", tmp_path / "fetched", sha256=SHA256)
+
+
+def test_what_would_leave_too_little_of_the_disk_is_not_put(folder, content_file):
+    files = ArtifactStore(folder.as_uri(), keep_free_bytes=2**62)
+
+    with pytest.raises(
+        StorageFullError, match=f"must keep {2**62} bytes free. Received: {len(CONTENT)} more"
+    ):
+        files.put("a/b", content_file)
+
+    assert list(folder.iterdir()) == []
+
+
+def test_what_must_stay_free_is_no_room(folder, tmp_path):
+    half = shutil.disk_usage(tmp_path).free // 2
+    files = ArtifactStore(folder.as_uri(), keep_free_bytes=half)
+
+    files.require_room(half // 2)
+    with pytest.raises(StorageFullError):
+        files.require_room(half * 2)
 
 
 def test_fetching_ends_when_it_is_told_to(files, content_file, tmp_path):
