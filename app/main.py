@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from app.api.application import create_app
 from app.api.backends import Backends
 from app.api.door import is_loopback
+from app.api.forms import remove_abandoned
 from app.api.rates import RateLimit
 from app.courier import Courier
 from app.jobs.artifacts import ArtifactStore
@@ -41,6 +42,7 @@ def open_backends(settings: Settings) -> Generator[Backends]:
         ascertain(production=True)
     incoming = settings.data_dir / "incoming"
     incoming.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(incoming)
     with (
         _opened_database(settings) as engine,
         Checks(timeout_seconds=settings.check_timeout_seconds) as checks,

@@ -7,9 +7,11 @@ ends, nothing stays behind.
 from __future__ import annotations
 
 import hashlib
+import shutil
+import time
 import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,6 +37,8 @@ FORM_OVERHEAD_BYTES = 2**20
 #: arrive at once, and each holds as much.
 _BLOCK_BYTES = 2**17
 _LONGEST_FILENAME = 200
+#: Nobody is silent for so long in a form, or takes so long to look at it.
+_ABANDONED_AFTER_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,16 @@ async def receive_form(
             message = f"the folder for uploads cannot be written to: {error}"
             raise BackendUnavailableError(message) from error
         yield files
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what processes left in ``folder`` that were killed while they received a form."""
+    before = time.time() - _ABANDONED_AFTER_SECONDS
+    for place in folder.iterdir():
+        # Another process may be at work here, and be done with a file in this very moment.
+        with suppress(FileNotFoundError):
+            if max(path.stat().st_mtime for path in (place, *place.rglob("*"))) < before:
+                shutil.rmtree(place)
 
 
 def display_name(raw: str) -> str:

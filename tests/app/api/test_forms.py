@@ -2,7 +2,9 @@
 
 import asyncio
 import hashlib
+import os
 import resource
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -13,7 +15,7 @@ from app.api.errors import (
     MalformedRequestError,
     UnsupportedContentTypeError,
 )
-from app.api.forms import FormLimits, display_name, receive_form
+from app.api.forms import FormLimits, display_name, receive_form, remove_abandoned
 from app.jobs.errors import BackendUnavailableError, TooLargeError
 
 BOUNDARY = "b0undary"
@@ -211,3 +213,18 @@ def test_a_full_disk_is_no_fault_of_the_caller(tmp_path):
 def test_what_does_not_call_itself_a_form_is_refused(tmp_path, kind, error):
     with pytest.raises(error):
         receive(tmp_path, END, headers={"content-type": kind})
+
+
+def test_what_a_killed_process_was_receiving_is_removed_and_no_form_that_still_comes(tmp_path):
+    long_ago = time.time() - 3700
+    for name in ("abandoned", "coming"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model").write_bytes(b"half")
+        os.utime(tmp_path / name / "model", (long_ago, long_ago))
+    (tmp_path / "coming" / "data").write_bytes(b"more")
+    for name in ("abandoned", "coming"):
+        os.utime(tmp_path / name, (long_ago, long_ago))
+
+    remove_abandoned(tmp_path)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["coming"]
