@@ -373,4 +373,6 @@ def _end_leftover(socket_path: Path) -> None:
 
 
 def _as_environment(settings: Settings) -> dict[str, str]:
-    return {f"ESPALIER_{name.upper()}": str(value) for name, value in settings}
+    # An empty variable is one that is not set.
+    told = {name: "" if value is None else value for name, value in settings}
+    return {f"ESPALIER_{name.upper()}": str(value) for name, value in told.items()}

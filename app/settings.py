@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """The operator's choices; each is read from ``ESPALIER_<NAME>``."""
 
-    model_config = SettingsConfigDict(env_prefix="ESPALIER_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="ESPALIER_", env_ignore_empty=True, frozen=True)
 
     #: Folder of everything that has no URL of its own: database, files, working folders.
     data_dir: Path = Path("espalier-data")

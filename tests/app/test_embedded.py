@@ -17,6 +17,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from app.embedded import _as_environment
+from app.settings import Settings
+
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0
 
@@ -170,3 +173,12 @@ def test_after_a_kill_the_folder_can_be_served_again(serving):
         assert service.is_ready()
         eventually(lambda: not is_alive(worker))
         assert not is_alive(broker)
+
+
+def test_the_processes_get_the_settings_as_they_are(monkeypatch, tmp_path):
+    settings = Settings(data_dir=tmp_path)
+
+    for name, value in _as_environment(settings).items():
+        monkeypatch.setenv(name, value)
+
+    assert Settings() == settings
