@@ -27,7 +27,7 @@ from app.jobs.plan import Plan, plan
 from app.jobs.receivers import leads_inside
 from app.jobs.spec import JobSpec
 from app.jobs.submissions import Idempotency, Submitted
-from app.jobs.uploads import StoredDataset, StoredModel
+from app.jobs.uploads import StoredDataset, StoredModel, Upload
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class _Checked:
     dataset: StoredDataset | None
     spec: JobSpec  #: As it was asked for.
     plan: Plan
+    going_with_job: tuple[Upload, ...]  #: Stored files that are kept no longer than the job.
 
 
 def preflight(services: Services, order: Order) -> Plan:
@@ -154,12 +155,13 @@ def _check(services: Services, order: Order, *, job_id: str) -> _Checked:
     match order:
         case UploadOrder():
             model, dataset = _describe_upload(services, order, job_id=job_id)
-        case StoredOrder(model_id=model_id, dataset_id=dataset_id):
+            going_with_job = ()
+        case StoredOrder(model_id=model_id, dataset_id=dataset_id, going_with_job=going_with_job):
             model = services.store.model(model_id)
             dataset = None if dataset_id is None else services.store.dataset(dataset_id)
     spec = order.spec.kept_at_most(services.retention_seconds)
     planned = plan(spec, model.summary, None if dataset is None else dataset.summary)
-    return _Checked(model, dataset, order.spec, planned)
+    return _Checked(model, dataset, order.spec, planned, going_with_job)
 
 
 def _require_receiver_outside(services: Services, spec: JobSpec) -> None:
@@ -198,7 +200,7 @@ def _store_job(
         if idempotency_key is None
         else Idempotency(key=idempotency_key, fingerprint=_fingerprint(checked))
     )
-    return services.store.submit(job, idempotency=idempotency)
+    return services.store.submit(job, idempotency=idempotency, going_with_it=checked.going_with_job)
 
 
 def _fingerprint(checked: _Checked) -> str:

@@ -21,6 +21,7 @@ from app.api.services import Services
 from app.jobs.errors import FieldError, TooLargeError
 from app.jobs.spec import MAX_SPEC_BYTES, JobSpec, parse_spec
 from app.jobs.strict_json import parse_json
+from app.jobs.uploads import Upload
 
 #: The spec, and room for the ids beside it.
 _MAX_JSON_BYTES = MAX_SPEC_BYTES + 4096
@@ -43,6 +44,7 @@ class StoredOrder:
     model_id: str
     dataset_id: str | None
     spec: JobSpec
+    going_with_job: tuple[Upload, ...] = ()  #: These are kept no longer than the job.
 
 
 Order: TypeAlias = UploadOrder | StoredOrder
@@ -56,6 +58,10 @@ class JobRequest(BaseModel):
     model_id: str
     dataset_id: str | None = Field(default=None, description="Left out: prune without fine-tuning")
     spec: JobSpec = Field(default=JobSpec(), description="Left out: every default")
+    going_with_job: tuple[Upload, ...] = Field(
+        default=(),
+        description="Which of the two are removed with the job, as if they had been sent with it",
+    )
 
 
 class _RawJobRequest(BaseModel):
@@ -66,6 +72,8 @@ class _RawJobRequest(BaseModel):
     model_id: str
     dataset_id: str | None = None
     spec: dict[str, Any] = {}
+    # Strict would refuse what JSON has: a list.
+    going_with_job: tuple[Upload, ...] = Field(default=(), strict=False)
 
 
 @asynccontextmanager
@@ -137,7 +145,8 @@ def _stored_order(body: bytes) -> StoredOrder:
     except ValidationError as error:
         raise InvalidRequestError(*_faults(error)) from error
     # Written out again, the spec meets every rule that a spec in a form meets.
-    return StoredOrder(raw.model_id, raw.dataset_id, parse_spec(json.dumps(raw.spec)))
+    spec = parse_spec(json.dumps(raw.spec))
+    return StoredOrder(raw.model_id, raw.dataset_id, spec, raw.going_with_job)
 
 
 def _faults(error: ValidationError) -> list[FieldError]:

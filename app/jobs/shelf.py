@@ -85,6 +85,11 @@ class Shelf(Generic[_Stored]):
         connection.execute(delete(self._table).where(self._table.c.id == id_))
         return stored.key
 
+    def go_with(self, connection: Connection, id_: str, *, job_id: str) -> None:
+        """Have one go when the job goes, unless it goes with another job already."""
+        unbound = self._table.c.id == id_, self._table.c.uploaded_with.is_(None)
+        connection.execute(update(self._table).where(*unbound).values(uploaded_with=job_id))
+
     def leave_with(self, connection: Connection, job_id: str) -> list[str]:
         """Forget what came with a deleted job and return the keys of the files.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -35,7 +35,7 @@ from app.jobs.rows import (
 from app.jobs.shelf import DATASETS, MODELS
 from app.jobs.submissions import Idempotency, Submitted, insert_once
 from app.jobs.tenants import Caller, belonging_to
-from app.jobs.uploads import StoredDataset, StoredModel
+from app.jobs.uploads import StoredDataset, StoredModel, Upload
 
 
 class TenantStore:
@@ -130,13 +130,20 @@ class TenantStore:
 
     # Jobs
 
-    def submit(self, job: Job, *, idempotency: Idempotency | None = None) -> Submitted:
+    def submit(
+        self,
+        job: Job,
+        *,
+        idempotency: Idempotency | None = None,
+        going_with_it: Collection[Upload] = (),
+    ) -> Submitted:
         """Accept a job, or return the one that the same request made before.
 
         Args:
             job: Queued, and new.
             idempotency: Of the request; ``None`` makes a new job each time. Deleting the job
                 frees the key.
+            going_with_it: Which of its files go when the job goes, as if they had come with it.
 
         Raises:
             ModelNotFoundError: its model is gone.
@@ -151,6 +158,7 @@ class TenantStore:
             submitted = self._inserted(connection, job, idempotency, at=now)
             if not submitted.replayed:
                 self._require_jobs(connection, 0)
+                self._bind(connection, job, going_with_it)
                 audit.note(connection, self._caller, Action.JOB_SUBMITTED, job.id, at=now)
             return submitted
 
@@ -348,6 +356,12 @@ class TenantStore:
             return insert_once(connection, job, idempotency, tenant=tenant, at=at)
         insert_job(connection, job, tenant=tenant, at=at)
         return Submitted(job, replayed=False)
+
+    def _bind(self, connection: Connection, job: Job, uploads: Collection[Upload]) -> None:
+        if "model" in uploads:
+            MODELS.go_with(connection, job.model.id, job_id=job.id)
+        if "dataset" in uploads and job.dataset is not None:
+            DATASETS.go_with(connection, job.dataset.id, job_id=job.id)
 
     def _require_bytes(self, connection: Connection, count: int) -> None:
         if self._quota is not None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
 from app.jobs.job import FileRef
+
+#: One of the files that a job is made from.
+Upload: TypeAlias = Literal["model", "dataset"]
 
 
 class _Record(BaseModel):

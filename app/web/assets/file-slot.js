@@ -35,6 +35,7 @@ export class FileSlot {
     this.node = node;
     this.onChange = onChange;
     this.record = null; //: What the service says of the file; null while there is none.
+    this.isSentHere = false; //: Sent for the job that is being made, not found on the service.
     signal.addEventListener("abort", () => this.#transfer?.abort());
     this.#showEmpty();
   }
@@ -57,6 +58,7 @@ export class FileSlot {
           if (share === 1) detail.textContent = "Looking at what is in it …";
         },
       });
+      this.isSentHere = true;
       this.show(record);
     } catch (problem) {
       if (problem.name !== "AbortError") this.#showEmpty(problem, file.name);
@@ -99,6 +101,7 @@ export class FileSlot {
     // A job may need it, and then the service keeps it: nothing that the user must hear.
     remove(`${this.#kind.path}/${this.record.id}`).catch(() => undefined);
     this.record = null;
+    this.isSentHere = false;
     this.onChange();
   }
 

@@ -144,6 +144,10 @@ class NewJob {
       model_id: this.model.record.id,
       ...(this.data.record ? { dataset_id: this.data.record.id } : {}),
       spec: this.settings.spec(),
+      going_with_job: [
+        ...(this.model.isSentHere ? ["model"] : []),
+        ...(this.data.isSentHere ? ["dataset"] : []),
+      ],
     };
   }
 

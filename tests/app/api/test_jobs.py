@@ -344,3 +344,25 @@ def test_the_job_says_how_long_it_is_kept(backends, calling, model, data):
         ]
 
     assert [job["spec"]["retention_seconds"] for job in jobs] == [3600, 60]
+
+
+@pytest.mark.parametrize(("going", "status"), [(["model"], 404), ([], 200)])
+def test_a_stored_model_goes_with_the_job_that_says_so(client, model, going, status):
+    stored = client.post("/v1/models", files={"model": model}).json()["id"]
+    order = {"model_id": stored, "spec": HALF, "going_with_job": going}
+    job = client.post("/v1/jobs", json=order).json()["id"]
+
+    client.post(f"/v1/jobs/{job}/cancel")
+    client.delete(f"/v1/jobs/{job}")
+
+    assert client.get(f"/v1/models/{stored}").status_code == status
+
+
+def test_what_cannot_go_with_a_job_is_refused(client, model):
+    stored = client.post("/v1/models", files={"model": model}).json()["id"]
+    order = {"model_id": stored, "spec": HALF, "going_with_job": ["service"]}
+
+    answer = client.post("/v1/jobs", json=order)
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/going_with_job/0"

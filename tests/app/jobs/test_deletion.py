@@ -80,3 +80,20 @@ def test_what_another_job_uses_goes_with_the_last_of_them(store, caller, submit_
     assert store.model(first.model.id).uploaded_with == second.id
 
     assert delete(second) == [f"jobs/{second.id}", f"models/{first.model.id}/model.keras"]
+
+
+def test_what_a_job_takes_with_it_goes_with_it(mine, caller, delete):
+    model, dataset = caller.add_model(), caller.add_dataset()
+    job = caller.new_job(model=model.ref, dataset=dataset.ref)
+    mine.submit(job, going_with_it=["model", "dataset"])
+
+    assert delete(job) == [f"jobs/{job.id}", model.key, dataset.key]
+
+
+def test_a_job_takes_nothing_with_it_that_goes_with_another(store, mine, caller):
+    first = caller.submit(model=caller.add_model(uploaded_with="job_other").ref)
+    second = caller.new_job(model=first.model)
+
+    mine.submit(second, going_with_it=["model", "dataset"])
+
+    assert store.model(first.model.id).uploaded_with == "job_other"
