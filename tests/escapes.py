@@ -222,7 +222,8 @@ def be_a_hostile_runner(arguments):
     """Be a runner in which the uploaded model has found a way to run code."""
     around = Surroundings(**json.loads(arguments))
 
-    def prune(_order, report):
+    def prune(_order, report, *, asked):
+        del asked
         from app.jobs.job import Notice
         from worker.messages import Noticed
 
