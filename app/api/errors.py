@@ -328,14 +328,14 @@ async def _answer(  # noqa: PLR0911 - a table: one row for each shape of answer
             _log.error("%s: %s", kind.title, error)
             return _problem(
                 kind,
-                "The file has changed since it was made, so it is not given out",
+                "The file has changed since it was made, so it is not given out.",
                 hint="Submit the job again; the operator has been told.",
             )
         case StorageFullError():
             _log.error("%s: %s", kind.title, error)
             return _problem(
                 kind,
-                "There is no room for it now, and nothing of it was kept",
+                "There is no room for it now, and nothing of it was kept.",
                 hint="Try again later; it is for the operator to make room.",
             )
         case _ if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -15,6 +15,7 @@ class Cable:
         host, _, port = service.removeprefix("http://").partition(":")
         self._service = (host, int(port))
         self._breaks: list[int] = []
+        self._spoils: tuple[bytes, bytes] = (b"", b"")
         self._lock = threading.Lock()
         self.answered = 0  #: Bytes of answers that came through.
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -30,6 +31,10 @@ class Cable:
     def break_after(self, *counts: int) -> None:
         """Break when so many more bytes of answers have passed; each count follows a break."""
         self._breaks += counts
+
+    def spoil(self, passing: bytes, becomes: bytes) -> None:
+        """Change some bytes of answers, as often as they come in one piece."""
+        self._spoils = (passing, becomes)
 
     @property
     def has_broken(self) -> bool:
@@ -70,7 +75,7 @@ class Cable:
             elif self._breaks:
                 self._breaks[0] -= len(block)
             self.answered += len(block)
-            return block
+            return block.replace(*self._spoils) if self._spoils[0] else block
 
 
 def _end(end: socket.socket) -> None:

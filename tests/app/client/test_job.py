@@ -153,12 +153,12 @@ def test_a_download_replaces_a_file_and_leaves_nothing_else(served, job, tmp_pat
     assert [path.name for path in folder.iterdir()] == ["model.keras"]
 
 
-def test_a_damaged_download_is_thrown_away(served, job, tmp_path):
-    kept = served.succeed(job.id, LARGE)
-    kept.write_bytes(LARGE[::-1])
+def test_a_download_that_is_damaged_on_its_way_is_thrown_away(served, far, cable, tmp_path):
+    served.succeed(far.id, b"as it was stored")
+    cable.spoil(b"as it was stored", b"as it was spoilt")
 
     with pytest.raises(DamagedDownloadError, match=r"model\.keras must have the digest"):
-        job.download(tmp_path)
+        far.download(tmp_path)
 
     assert list(tmp_path.iterdir()) == []
 
