@@ -5,7 +5,7 @@ process: API, broker, two workers. Callers submit jobs, pause, resume and cancel
 what comes out, while one part after the other is struck. Before that, one job of each kind is
 run undisturbed: the SHA-256 of its file is what every other job of the kind has to come to.
 
-- ``service`` runs the parts; ``strikes`` says what is done to them.
+- ``bench.service`` runs the parts; ``strikes`` says what is done to them.
 - ``callers`` calls the API, and keeps what was answered: ``history``.
 - ``checker`` decides by that alone: it knows neither the service nor its files.
 

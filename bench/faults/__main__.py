@@ -20,10 +20,19 @@ from bench import faults
 from bench.faults.callers import Caller, Kind
 from bench.faults.checker import Complaint, Fault, complaints
 from bench.faults.history import Accepted, History, Seen
-from bench.faults.service import Service
 from bench.faults.strikes import STRIKES, in_turn
+from bench.service import Service
 
 _WORKERS = 2
+#: Short, so that what a fault costs is soon over; attempts without end, because here one job can
+#: be struck more often in a minute than elsewhere in a year.
+_SETTINGS = {
+    "ESPALIER_LEASE_SECONDS": "5",
+    "ESPALIER_REAP_SECONDS": "1",
+    "ESPALIER_CHECKPOINT_SECONDS": "0.5",
+    "ESPALIER_SILENCE_SECONDS": "300",
+    "ESPALIER_MAX_ATTEMPTS": "1000",
+}
 #: Jobs that wait or run at any time, where so many are asked for.
 _AT_ONCE = 4
 _FINAL = {"succeeded", "failed", "cancelled"}
@@ -40,7 +49,7 @@ def main() -> int:
     began_at = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     kinds = _make_kinds(folder)
-    with Service.running(folder, workers=_WORKERS) as service:
+    with Service.running(folder, workers=_WORKERS, settings=_SETTINGS) as service:
         caller = Caller(service.url, history)
         expected = _undisturbed(caller, history, kinds)
         print(f"{len(expected)} kinds undisturbed after {time.monotonic() - began_at:.0f} s")

