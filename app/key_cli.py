@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.jobs.errors import JobError
-from app.settings import Settings
+from app.operators import DataDir, opened_database
 
 if TYPE_CHECKING:
     from app.jobs.keys import Keys
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Make, list and revoke API keys."
 )
-
-DataDir: TypeAlias = Annotated[Path | None, typer.Option(help="Folder that keeps everything.")]
 
 
 @app.command()
@@ -56,22 +53,11 @@ def revoke(key_id: str, data_dir: DataDir = None) -> None:
 @contextmanager
 def _opened_keys(data_dir: Path | None) -> Generator[Keys]:
     """Give the keys; what is wrong with the call is said in a line, without a traceback."""
-    # Libraries of databases take seconds to import, and most commands need none.
-    from app.jobs.database import create_engine, migrate
-    from app.jobs.keys import Keys
+    with opened_database(data_dir) as engine:
+        # Libraries of databases take seconds to import, and most commands need none.
+        from app.jobs.keys import Keys
 
-    settings = Settings() if data_dir is None else Settings(data_dir=data_dir)
-    url = settings.resolved_database_url
-    try:
-        migrate(url)
-        engine = create_engine(url)
-        try:
-            yield Keys(engine)
-        finally:
-            engine.dispose()
-    except (JobError, ValueError) as error:
-        typer.echo(f"espalier: {error}", err=True)
-        raise typer.Exit(1) from error
+        yield Keys(engine)
 
 
 if __name__ == "__main__":

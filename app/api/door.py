@@ -15,8 +15,10 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.api.backends import BackendsDep
+from app.api.backends import Backends, BackendsDep
 from app.api.errors import NoKeyError
+from app.api.rates import STRANGERS
+from app.jobs.errors import InvalidKeyError
 from app.jobs.tenants import LOCAL, Caller
 
 _bearer = HTTPBearer(
@@ -49,13 +51,21 @@ def _caller_of(
     backends: BackendsDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> Caller:
-    if credentials is not None:
-        caller = backends.keys.caller(credentials.credentials)
-        backends.rate_limit.count(caller.tenant)
-        return caller
-    if backends.keys.were_made() or not _comes_from_here(request):
+    if credentials is None and not backends.keys.were_made() and _comes_from_here(request):
+        return LOCAL
+    try:
+        caller = _known(backends, credentials)
+    except (InvalidKeyError, NoKeyError):
+        backends.rate_limit.count(STRANGERS)
+        raise
+    backends.rate_limit.count(caller.tenant)
+    return caller
+
+
+def _known(backends: Backends, credentials: HTTPAuthorizationCredentials | None) -> Caller:
+    if credentials is None:
         raise NoKeyError
-    return LOCAL
+    return backends.keys.caller(credentials.credentials)
 
 
 CallerDep = Annotated[Caller, Depends(_caller_of)]

@@ -11,11 +11,16 @@ from limits.strategies import MovingWindowRateLimiter
 
 from app.api.errors import TooManyRequestsError
 
+#: Whoever is not let in, all together: one address, one wrong key or none, tells nothing that the
+#: next request could not tell otherwise. No tenant can be called so.
+STRANGERS = ""
+
 
 class RateLimit:
     """Counts the requests of each tenant in the last minute, in the memory of this process.
 
-    Each API process counts for itself: the door does not close when a broker is away.
+    Each API process counts for itself: the door does not close when a broker is away. Who has a key
+    never waits for those who have none.
 
     Args:
         per_minute: How many a tenant may make in any 60 seconds.

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import typer
 
-from app import key_cli
+from app import audit_cli, key_cli
 from app.cli import doctor, inspection, jobs, pruning, service
 
 app = typer.Typer(name="espalier", no_args_is_help=True, rich_markup_mode="markdown")
 for part in (pruning, jobs, inspection, service, doctor):
     app.add_typer(part.app)
 app.add_typer(key_cli.app, name="keys", rich_help_panel=service.PANEL)
+app.command(rich_help_panel=service.PANEL)(audit_cli.audit)
 
 
 @app.callback()

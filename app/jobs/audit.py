@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, Engine, insert, select
 
 from app.jobs import tables
+from app.jobs.database import reading
 from app.jobs.tenants import Caller
 
 
@@ -39,3 +41,27 @@ def note(
         at=at, tenant=caller.tenant, key_id=caller.key_id, action=action.value, subject=subject
     )
     connection.execute(row)
+
+
+@dataclass(frozen=True)
+class AuditRow:
+    """One thing that was done."""
+
+    number: int  #: Rises with every row; none is ever missing but by damage.
+    at: datetime
+    tenant: str
+    key_id: str | None  #: ``None`` where nobody was asked for a key, or the service did it itself.
+    action: str
+    subject: str
+
+
+def latest(engine: Engine, *, count: int) -> list[AuditRow]:
+    """Return the last ``count`` rows, the oldest of them first.
+
+    Raises:
+        BackendUnavailableError: the database cannot be reached.
+    """
+    query = select(tables.audit).order_by(tables.audit.c.number.desc()).limit(count)
+    with reading(engine) as connection:
+        rows = [AuditRow(**row) for row in connection.execute(query).mappings()]
+    return rows[::-1]

@@ -268,6 +268,40 @@ class TestHowMuch:
         assert 1 <= int(answers[2].headers["Retry-After"]) <= 60
         assert of_another.status_code == 200
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            pytest.param({}, id="nothing"),
+            pytest.param({"Authorization": "Bearer esp_000000000000_" + "1" * 64}, id="the key"),
+            pytest.param({"Authorization": "Bearer x"}, id="its form"),
+            pytest.param({"Authorization": ""}, id="to none"),
+            pytest.param({"X-Forwarded-For": "192.0.2.7", "Forwarded": "for=192.0.2.7"}, id="from"),
+        ],
+    )
+    def test_too_many_wrong_keys_are_told_to_wait_whatever_is_changed_about_them(
+        self, backends, key, calling, change
+    ):
+        few = replace(backends, rate_limit=RateLimit(2))
+        wrong = {"Authorization": f"Bearer {key}0"}
+        with calling(few) as stranger:
+            for _ in range(2):
+                assert status(stranger.get("/v1/jobs", headers=wrong)) == (401, "invalid_key")
+
+            answer = stranger.get("/v1/jobs", headers=wrong | change)
+
+        assert status(answer) == (429, "too_many_requests")
+        assert int(answer.headers["Retry-After"]) > 0
+
+    def test_who_has_a_key_never_waits_for_those_who_have_none(self, backends, key, calling):
+        few = replace(backends, rate_limit=RateLimit(2))
+        with calling(few) as client:
+            for _ in range(3):
+                client.get("/v1/jobs")
+
+            answer = client.get("/v1/jobs", headers={"Authorization": f"Bearer {key}"})
+
+        assert answer.status_code == 200
+
     def test_who_has_too_many_jobs_is_told_to_come_again(self, backends, calling, model):
         busy = replace(backends, quota=Quota(stored_bytes=10**9, unfinished_jobs=1))
         with calling(busy) as client:
