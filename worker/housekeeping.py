@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from app.jobs.artifacts import ArtifactStore
 from app.jobs.store import Store
+from worker.workplace import remove_abandoned
 
 logger = logging.getLogger(__name__)
 
@@ -22,14 +24,16 @@ class Housekeeper:
     Args:
         store: Has the rows.
         artifacts: Has the files.
+        work: Where the workers of this machine have their folders.
         uploads_kept: How long a model or dataset is kept that no job names; ``None`` for ever.
     """
 
     def __init__(
-        self, store: Store, artifacts: ArtifactStore, *, uploads_kept: timedelta | None
+        self, store: Store, artifacts: ArtifactStore, *, work: Path, uploads_kept: timedelta | None
     ) -> None:
         self._store = store
         self._artifacts = artifacts
+        self._work = work
         self._uploads_kept = uploads_kept
         self._next_sweep = time.monotonic()
 
@@ -47,7 +51,8 @@ class Housekeeper:
             self._next_sweep = time.monotonic() + _BETWEEN_SWEEPS.total_seconds()
 
     def sweep(self) -> None:
-        """Remove files without a row, but for those that may be getting one."""
+        """Remove files without a row, but for those that may be getting one, and dead workers'."""
+        remove_abandoned(self._work)
         before = datetime.now(UTC) - _MAY_BE_UNNAMED
         self._artifacts.delete_unfinished(before=before)
         listed = self._artifacts.written_before(before)

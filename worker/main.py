@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from datetime import timedelta
+from pathlib import Path
 
 from celery import Celery
 from celery.signals import worker_shutting_down
@@ -28,6 +29,7 @@ from worker.housekeeping import Housekeeper
 from worker.reaper import Reaper
 from worker.runners import RunnerPool
 from worker.supervisor import Bounds, Supervisor
+from worker.workplace import workplace
 
 logger = logging.getLogger(__name__)
 
@@ -46,15 +48,15 @@ def main() -> int:
         logger.exception("the worker does not start")
         return 1
     logger.info("runners are confined by %s", confinement)
-    return _work(settings, confinement)
+    with workplace(settings.data_dir.absolute() / "work") as folder:
+        return _work(settings, confinement, folder)
 
 
-def _work(settings: Settings, confinement: Confinement) -> int:
+def _work(settings: Settings, confinement: Confinement, folder: Path) -> int:
     migrate(settings.resolved_database_url)
     engine = create_engine(settings.resolved_database_url)
     store, workers = Store(engine, max_attempts=settings.max_attempts), Workers(engine)
-    work = settings.data_dir.absolute() / "work"
-    runners = RunnerPool(work)
+    runners = RunnerPool(folder)
     stopping = threading.Event()
     artifacts = ArtifactStore(
         settings.resolved_artifact_url, keep_free_bytes=settings.keep_free_bytes
@@ -64,7 +66,7 @@ def _work(settings: Settings, confinement: Confinement) -> int:
         artifacts,
         runners,
         name=_name(),
-        folder=work,
+        folder=folder,
         bounds=_bounds(settings),
         stopping=stopping,
     )
@@ -73,7 +75,7 @@ def _work(settings: Settings, confinement: Confinement) -> int:
         store,
         Doorbell(settings.redis_url),
         runners,
-        Housekeeper(store, artifacts, uploads_kept=_uploads_kept(settings)),
+        Housekeeper(store, artifacts, work=folder.parent, uploads_kept=_uploads_kept(settings)),
         here=lambda: workers.here(_name(), confinement, lease=_HERE_FOR + every),
         every=every,
     )

@@ -10,7 +10,9 @@ from worker.housekeeping import Housekeeper
 
 @pytest.fixture
 def housekeeper(house):
-    return Housekeeper(house.store, house.artifacts, uploads_kept=timedelta(days=1))
+    work = house.folder / "work"
+    work.mkdir()
+    return Housekeeper(house.store, house.artifacts, work=work, uploads_kept=timedelta(days=1))
 
 
 @pytest.fixture
