@@ -1,10 +1,11 @@
 """What the door holds against: one order sent many times at once, uploads cut off, silent senders.
 
-``python -m bench.door`` starts the API as a process of its own, without a broker, and lets three
-kinds of callers at it:
+``python -m bench.door`` starts the API as a process of its own, without a broker, and lets these
+callers at it:
 
 - ``--cut`` uploads, as many at once as ``--at-once``, each dropped in the middle: no file is left;
-- ``--slow`` senders at once that stop in the middle of a form: each is cut off with a 408;
+- ``--slow`` senders at once that stop in the middle of a form: each is cut off with a 408; and as
+  many that send a byte a second, all the while, until they go away;
 - ``--posts`` times the same order with one ``Idempotency-Key``, all at once: one job.
 
 The resident memory of the API is read all the while. The last line is what was seen; a growth is
@@ -67,6 +68,7 @@ def main() -> None:
     asked = _arguments()
     with TemporaryDirectory(prefix="espalier-") as name, _running_api(Path(name)) as api:
         seen = asyncio.run(_visit(api, asked))
+        seen["left_behind"] = _left_behind(api)
     for what, value in seen.items():
         print(f"{what:20}{value:>12}")
     print(json.dumps(seen))
@@ -118,7 +120,7 @@ async def _visit(api: _Api, asked: argparse.Namespace) -> dict[str, object]:
     unbounded = httpx2.Limits(max_connections=None)
     async with httpx2.AsyncClient(base_url=api.url, timeout=600, limits=unbounded) as client:
         order = await _upload(client)
-        async with _watched(api) as growth_of_uploads:
+        async with _watched(api) as growth_of_uploads, _trickling(api, asked.slow):
             await _at_most(asked.at_once, asked.cut, lambda: _send_and_drop(api))
             answers = await asyncio.gather(*(_send_and_wait(api) for _ in range(asked.slow)))
         async with _watched(api) as growth_of_posts:
@@ -131,7 +133,6 @@ async def _visit(api: _Api, asked: argparse.Namespace) -> dict[str, object]:
         "cut": asked.cut,
         "slow": asked.slow,
         "slow_cut_off": answers.count(408),
-        "left_behind": api.arriving(),
         "alive": alive,
         "uploads_growth_mb": round(growth_of_uploads() / 2**20, 1),
         "posts_growth_mb": round(growth_of_posts() / 2**20, 1),
@@ -170,6 +171,35 @@ async def _send_and_wait(api: _Api) -> int:
     answer = await reader.read()
     writer.close()
     return int(answer.split(b" ", 2)[1])
+
+
+@asynccontextmanager
+async def _trickling(api: _Api, count: int) -> AsyncGenerator[None]:
+    """Have ``count`` senders send a byte a second within the block, and go away at its end."""
+    senders = [asyncio.create_task(_trickle(api)) for _ in range(count)]
+    yield
+    for sender in senders:
+        sender.cancel()
+    await asyncio.gather(*senders, return_exceptions=True)
+
+
+async def _trickle(api: _Api) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    try:
+        writer.write(_HEAD + bytes(2**16))
+        while True:
+            writer.write(b"0")
+            await asyncio.sleep(1)
+    finally:
+        writer.transport.abort()
+
+
+def _left_behind(api: _Api) -> int:
+    """Count what is left of uploads, once the API has had a moment to see who went away."""
+    deadline = time.monotonic() + _SILENCE_SECONDS
+    while api.arriving() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return api.arriving()
 
 
 async def _at_most(at_once: int, count: int, visit: Callable[[], Awaitable[None]]) -> None:
