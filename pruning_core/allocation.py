@@ -61,9 +61,8 @@ def masks(
     """
     counts = planned_units(allocation, kernels, level)
     if None in counts:
-        scores = [tensor[...] for tensor in scores]
-        units = [units_of(tensor, kernel) for tensor, kernel in zip(scores, kernels, strict=True)]
-        counts = _ranked_units(allocation, kernels, units, level)
+        scores = list(scores)
+        counts = _ranked_units(allocation, kernels, scores, level)
     for tensor, kernel, count in zip(scores, kernels, counts, strict=True):
         assert count is not None
         yield _without_lowest(tensor, kernel, count)
@@ -175,13 +174,18 @@ def _erdos_renyi_units(kernels: Sequence[Kernel], sparsity: float) -> list[int]:
 
 
 def _ranked_units(
-    allocation: Allocation, kernels: Sequence[Kernel], units: Sequence[Units], level: Level
+    allocation: Allocation,
+    kernels: Sequence[Kernel],
+    scores: Sequence[Scores | Magnitudes],
+    level: Level,
 ) -> list[int | None]:
     counts = planned_units(allocation, kernels, level)
     places = [place for place, count in enumerate(counts) if count is None]
     ranked = lowest_of_all(
         [
-            _ranking(allocation, units[place]).first(_most(allocation, kernels[place], level))
+            _ranking(allocation, units_of(scores[place][...], kernels[place])).first(
+                _most(allocation, kernels[place], level)
+            )
             for place in places
         ],
         count_pruned(sum(kernels[place].size for place in places), level.sparsity),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pruning_core.criterion import Scores
 from pruning_core.granularity import Units
-from pruning_core.mask import prune_lowest
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,36 @@ class Ranking:
         sizes = self.sizes if isinstance(self.sizes, int) else self.sizes[:count]
         return type(self)(self.scores[:count], sizes)
 
+    @property
+    def highest(self) -> float:
+        """The score of the last; 0 where there is none."""
+        return float(self.scores[-1]) if self.scores.size else 0.0
+
+    def count_up_to(self, score: float) -> int:
+        """Return how many units score no more than ``score``."""
+        # In the type of the scores: they would all be copied into that of ``score``.
+        with np.errstate(over="ignore"):
+            bound = self.scores.dtype.type(score)
+        if float(bound) > score:
+            bound = np.nextafter(bound, -np.inf, dtype=self.scores.dtype)
+        return int(np.searchsorted(self.scores, bound, side="right"))
+
+    def weights_of(self, count: int) -> int:
+        """Return how many weights the first ``count`` units have."""
+        if isinstance(self.sizes, int):
+            return count * self.sizes
+        return int(self._ends[count - 1]) if count else 0
+
+    def count_within(self, weights: int) -> int:
+        """Return how many units, from the first on, have no more than ``weights`` weights."""
+        if isinstance(self.sizes, int):
+            return weights // self.sizes
+        return int(np.searchsorted(self._ends, weights, side="right"))
+
+    @functools.cached_property
+    def _ends(self) -> NDArray[np.intp]:
+        return np.cumsum(self.sizes)
+
     def layer_adaptive(self) -> Self:
         """Return the same units by their LAMP scores, which leave them in the same order.
 
@@ -48,9 +79,10 @@ class Ranking:
         """
         # By a power of two, which rounds nothing, so that no square overflows.
         _, exponent = np.frexp(self.scores.max(initial=0.0))
-        squares = np.square(np.ldexp(self.scores.astype(np.float64), -exponent))
+        squares = self.scores.astype(np.float64)
+        np.square(np.ldexp(squares, -exponent, out=squares), out=squares)
         left = np.cumsum(squares[::-1])[::-1]
-        lamp = np.divide(squares, left, out=np.zeros_like(squares), where=left > 0)
+        lamp = np.divide(squares, left, out=squares, where=left > 0)  # where it is 0, so is left
         return type(self)(lamp, self.sizes)
 
 
@@ -61,31 +93,57 @@ def lowest_of_all(rankings: Sequence[Ranking], weights: int) -> list[int]:
     units are single weights exactly ``weights`` go, or all that there are. Elsewhere as many units
     as come nearest to it, of two equally near numbers the lower.
 
+    The rankings are looked up where they are, and never joined: a large model does not fit into
+    memory many times.
+
     Args:
-        rankings: The units that may go, tensor by tensor; all finite.
+        rankings: The units that may go, tensor by tensor; none scores below 0, all are finite.
         weights: How many weights are to go.
 
     >>> one, other = Ranking(np.array([1.0, 4.0]), 1), Ranking(np.array([2.0, 3.0, 5.0]), 1)
     >>> lowest_of_all([one, other], 3)
     [1, 2]
     """
-    scores = np.concatenate([ranking.scores for ranking in rankings])
-    pruned = ~prune_lowest(scores, _nearest_count(scores, rankings, weights))
-    ends = np.cumsum([ranking.scores.size for ranking in rankings])
-    return [int(np.count_nonzero(part)) for part in np.split(pruned, ends[:-1])]
+    threshold = _threshold(rankings, weights)
+    below = math.nextafter(threshold, -math.inf)
+    counts = [ranking.count_up_to(below) for ranking in rankings]
+    left = weights - _weights_of(rankings, counts)
+    for place, ranking in reversed(list(enumerate(rankings))):
+        first, last = counts[place], ranking.count_up_to(threshold)
+        fitting = min(last, ranking.count_within(ranking.weights_of(first) + left))
+        left -= ranking.weights_of(fitting) - ranking.weights_of(first)
+        counts[place] = fitting
+        if fitting < last:
+            one_more = ranking.weights_of(fitting + 1) - ranking.weights_of(fitting)
+            counts[place] += one_more - left < left
+            break
+    return counts
 
 
-def _nearest_count(scores: Scores, rankings: Sequence[Ranking], weights: int) -> int:
-    if all(isinstance(ranking.sizes, int) and ranking.sizes == 1 for ranking in rankings):
-        return min(weights, scores.size)
-    sizes = np.concatenate(
-        [np.broadcast_to(ranking.sizes, ranking.scores.shape) for ranking in rankings]
-    )
-    gone: NDArray[Any] = np.cumsum(sizes[_later_first(scores)])
-    count = int(np.searchsorted(gone, weights, side="right"))
-    gone_with_one_more = gone[count : count + 1]
-    gone_so_far = gone[count - 1] if count else 0
-    return count + int((gone_with_one_more - weights < weights - gone_so_far).sum())
+def _threshold(rankings: Sequence[Ranking], weights: int) -> float:
+    """Return the lowest score up to which ``weights`` weights or more go; if none, the highest."""
+    # Floats that are not negative have the order of their bits, read as whole numbers.
+    low, high = 0, _bits(max((ranking.highest for ranking in rankings), default=0.0))
+    while low < high:
+        middle = (low + high) // 2
+        counts = [ranking.count_up_to(_float(middle)) for ranking in rankings]
+        if _weights_of(rankings, counts) < weights:
+            low = middle + 1
+        else:
+            high = middle
+    return _float(low)
+
+
+def _weights_of(rankings: Sequence[Ranking], counts: Sequence[int]) -> int:
+    return sum(ranking.weights_of(count) for ranking, count in zip(rankings, counts, strict=True))
+
+
+def _bits(number: float) -> int:
+    return int(np.float64(number).view(np.int64))
+
+
+def _float(bits: int) -> float:
+    return float(np.int64(bits).view(np.float64))
 
 
 def _later_first(scores: Scores) -> NDArray[np.intp]:

@@ -1,5 +1,7 @@
+import collections
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from pruning_core.config import (
     Uniform,
     Unstructured,
 )
+from pruning_core.criterion import Magnitudes
 from pruning_core.errors import NonFiniteWeightsError
 from pruning_core.granularity import Kernel, units_of
 from pruning_core.mask import count_pruned
@@ -256,6 +259,24 @@ def test_where_shapes_decide_the_tensors_are_read_one_by_one():
     next(masks(Uniform(), kernels, itertools.islice(scores(), 2), Level(0.5, 0.5)))
 
     assert read == [0]
+
+
+@pytest.mark.parametrize(
+    ("allocation", "times_the_weights"), [(Uniform(), 1.0), (Global(), 2.0), (LayerAdaptive(), 3.5)]
+)
+def test_a_large_model_is_not_held_many_times(allocation, times_the_weights):
+    weights = np.random.default_rng(0).normal(size=(16, 2**16)).astype(np.float32)
+    kernels = [kernel(*tensor.shape) for tensor in weights]
+    scores = map(Magnitudes, weights)
+
+    tracemalloc.start()
+    try:
+        collections.deque(masks(allocation, kernels, scores, Level(0.5, 0.5)), maxlen=0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < times_the_weights * weights.nbytes
 
 
 @pytest.mark.parametrize("allocation", [Uniform(), Global(), LayerAdaptive()])

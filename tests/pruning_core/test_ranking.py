@@ -15,7 +15,7 @@ sizes = st.integers(1, 5)
 
 
 def ranking(scores, size=1):
-    return Ranking.of(Units(np.array(scores), size, spread=np.asarray))
+    return Ranking.of(Units(np.array(scores, dtype=np.float64), size, spread=np.asarray))
 
 
 def total_of(tensors):
@@ -61,6 +61,33 @@ def test_equals_one_long_list(drawn, weights):
     tensors = [ranking(scores, size) for scores, size in drawn]
 
     assert lowest_of_all(tensors, weights) == counts_by_hand(tensors, weights)
+
+
+@given(st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=6), min_size=1, max_size=3))
+def test_units_of_unlike_sizes_go_until_the_total_is_nearest(drawn):
+    tensors = [ranking(np.arange(len(sizes)) / 2, np.array(sizes) + 1) for sizes in drawn]
+
+    for weights in range(total_of(tensors) + 2):
+        assert lowest_of_all(tensors, weights) == counts_by_hand(tensors, weights)
+
+
+def test_scores_of_two_precisions_are_compared_as_numbers():
+    wide = Ranking(np.array([0.1, 0.7]), 1)
+    narrow = Ranking(np.array([0.1, 0.7], np.float32), 1)  # 0.1 is above, 0.7 below what it was
+
+    assert [lowest_of_all([wide, narrow], count) for count in range(5)] == [
+        [0, 0],
+        [1, 0],
+        [1, 1],
+        [1, 2],
+        [2, 2],
+    ]
+
+
+def test_scores_beyond_the_narrower_precision_are_higher_than_all_in_it():
+    wide, narrow = Ranking(np.array([1e300]), 1), Ranking(np.array([3e38], np.float32), 1)
+
+    assert lowest_of_all([wide, narrow], 1) == [0, 1]
 
 
 @given(st.lists(worths, min_size=1, max_size=4), st.data())
