@@ -57,6 +57,10 @@ class Compilation:
         arguments: dict[str, Any] = {**self.arguments, "metrics": [], "weighted_metrics": []}
         return dataclasses.replace(self, arguments=arguments)
 
+    def without_steps(self) -> Self:
+        """Return the same with an optimizer that has no state: for no training at all."""
+        return dataclasses.replace(self, optimizer=keras.optimizers.SGD(), undecayed=())
+
     def cooling_down(self, begin_step: int, end_step: int) -> Self:
         """Return the same with a learning rate that falls to zero between two steps.
 

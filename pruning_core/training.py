@@ -88,6 +88,8 @@ class Pruning:
 
     def _compile(self, *, with_metrics: bool, with_cool_down: bool) -> PruningOptimizer:
         training = self._compilation if with_metrics else self._compilation.without_metrics()
+        if not self.total_steps:
+            training = training.without_steps()
         if with_cool_down:
             reached = max(
                 step_of_last_sparsity(group.schedule, self.total_steps) for group in self._scheduled

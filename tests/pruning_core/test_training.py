@@ -232,6 +232,17 @@ def test_without_a_copy_the_given_model_is_pruned_as_a_copy_would_be():
     assert_same_weights(copied.model, model)
 
 
+def test_without_a_training_there_is_no_state_of_an_optimizer():
+    model = dense_model("adam")
+
+    pruning = Pruning(model, pc.PruningConfig(schedule=pc.OneShot()), total_steps=0)
+    pruning.finish()
+
+    state = [each for each in pruning.model.optimizer.variables if each.dtype != "bool"]
+    assert all(each.shape == () for each in state), "steps and the learning rate, and no moments"
+    assert isinstance(pruning.strip().optimizer, keras.optimizers.Adam)
+
+
 def test_stripping_gives_a_model_of_its_own():
     pruning = Pruning(dense_model("adam"), CUBIC, total_steps=STEPS)
 
