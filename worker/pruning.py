@@ -19,7 +19,6 @@ from app.jobs.intake.model import summarise_model
 from app.jobs.job import LayerProgress, Stage
 from app.jobs.spec import Adam, Sgd, Training
 from pruning_core.allocation import forecast
-from pruning_core.config import PruningConfig
 from pruning_core.decision import Skip
 from pruning_core.errors import NonFiniteWeightsError, PruningConfigError, UnsupportedModelError
 from pruning_core.groups import by_schedule
@@ -84,8 +83,8 @@ def _prune_at_once(
     pruning = Pruning(model, order.spec.pruning_config(), total_steps=0, copy=False)
     pruning.finish()
     report(StageBegun(stage=Stage.EXPORTING))
-    stripped = _export(order, pruning, feeder, inputs=made_up_inputs(feeder, model))
-    return _outcome(stripped, pruning, baseline=None)
+    _export(order, pruning, feeder, inputs=made_up_inputs(feeder, model))
+    return _outcome(pruning, baseline=None)
 
 
 def _fine_tune(
@@ -133,10 +132,10 @@ def _fine_tune(
 
     report(StageBegun(stage=Stage.EXPORTING))
     known = dataset.train if dataset.held_out is None else dataset.held_out
-    inputs = reference_inputs(feeder, known)
+    inputs = reference_inputs(feeder, known, model)
     labels = None if has_labels else known.labels
-    stripped = _export(order, pruning, feeder, inputs=inputs, labels=labels)
-    return _outcome(stripped, pruning, baseline)
+    _export(order, pruning, feeder, inputs=inputs, labels=labels)
+    return _outcome(pruning, baseline)
 
 
 def _optimizer(training: Training) -> keras.optimizers.Optimizer:
@@ -226,18 +225,19 @@ def _export(
     *,
     inputs: list[Array],
     labels: Array | None = None,
-) -> keras.Model:
-    """Write the file and what it has to be held against; return the model in it."""
-    stripped = pruning.strip()
-    pruning_core.save(stripped, order.artifact)
-    write_reference(order.reference, inputs, answers(stripped, feeder, inputs), labels=labels)
-    return stripped
+) -> None:
+    """Write the file and what it has to be held against: the answers of the model in memory.
+
+    Without ``strip``: beside the state of a training there is no room for many large models.
+    """
+    pruning_core.save(pruning.model, order.artifact)
+    write_reference(order.reference, inputs, answers(pruning.model, feeder, inputs), labels=labels)
 
 
-def _outcome(stripped: keras.Model, pruning: Pruning, baseline: Baseline | None) -> Pruned:
-    planned, least_zeros = _planned(stripped, pruning)
+def _outcome(pruning: Pruning, baseline: Baseline | None) -> Pruned:
+    planned, least_zeros = _planned(pruning)
     return Pruned(
-        tensors=_tensors(stripped, pruning.config, planned),
+        tensors=_tensors(pruning, planned),
         least_zeros=least_zeros,
         objective=baseline and baseline.objective,
         baseline=baseline and baseline.metrics,
@@ -245,11 +245,11 @@ def _outcome(stripped: keras.Model, pruning: Pruning, baseline: Baseline | None)
     )
 
 
-def _planned(stripped: keras.Model, pruning: Pruning) -> tuple[dict[int, PlannedUnits], int]:
+def _planned(pruning: Pruning) -> tuple[dict[int, PlannedUnits], int]:
     """Return what shapes alone ask of each variable, by its id, and of all of them together."""
     planned: dict[int, PlannedUnits] = {}
     least_zeros = 0
-    for group in by_schedule(stripped, pruning.config):
+    for group in by_schedule(pruning.model, pruning.config):
         ahead = forecast(group.allocation, group.kernels, group.level_at(pruning.total_steps))
         least_zeros += ahead.total if ahead.is_exact else sum(filter(None, ahead.weights))
         for variable, kernel, units in zip(
@@ -261,10 +261,9 @@ def _planned(stripped: keras.Model, pruning: Pruning) -> tuple[dict[int, Planned
     return planned, least_zeros
 
 
-def _tensors(
-    stripped: keras.Model, config: PruningConfig, planned: Mapping[int, PlannedUnits]
-) -> tuple[PrunedTensor, ...]:
-    selected = {id(entry.variable): entry for entry in select(stripped, config)}
+def _tensors(pruning: Pruning, planned: Mapping[int, PlannedUnits]) -> tuple[PrunedTensor, ...]:
+    model = pruning.model
+    selected = {id(entry.variable): entry for entry in select(model, pruning.config)}
     return tuple(
         PrunedTensor(
             layer=entry.layer,
@@ -274,7 +273,7 @@ def _tensors(
             planned=planned.get(id(entry.variable)),
             reason=entry.decision.reason if isinstance(entry.decision, Skip) else None,
         )
-        for entry in (selected[id(variable)] for variable in stripped.weights)
+        for entry in (selected[id(variable)] for variable in model.weights)
     )
 
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +27,13 @@ _MADE_UP = 32
 _FREE_AXIS = 128
 
 
-def reference_inputs(feeder: Feeder, held_out: Samples) -> list[Array]:
-    """Return the first held-out samples as the model takes them, one array for each input."""
+def reference_inputs(feeder: Feeder, held_out: Samples, model: keras.Model) -> list[Array]:
+    """Return the first held-out samples as ``model`` takes them, one array for each input."""
     bytes_each = sum(
         array[:1].size * np.dtype(form.dtype).itemsize
         for array, form in zip(held_out.inputs, feeder.forms, strict=True)
     )
-    most = max(1, min(_MOST_SAMPLES, _MOST_BYTES // max(bytes_each, 1)))
-    chosen = held_out.between(0, most)
+    chosen = held_out.between(0, _samples_in_memory(_MOST_SAMPLES, bytes_each, model))
     return keras.tree.flatten(feeder.accept(chosen.inputs))
 
 
@@ -48,11 +49,33 @@ def made_up_inputs(feeder: Feeder, model: keras.Model) -> list[Array]:
         for layer in model._flatten_layers()  # noqa: SLF001  (`layers` leaves out nested ones)
         if isinstance(layer, keras.layers.Embedding)
     ]
-    return [_made_up(form, generator, lowest_rows=min(rows, default=None)) for form in feeder.forms]
+    bytes_each = sum(_bytes_of(form.shape, form.dtype) for form in feeder.forms)
+    count = _samples_in_memory(_MADE_UP, bytes_each, model)
+    return [
+        _made_up(form, generator, count=count, lowest_rows=min(rows, default=None))
+        for form in feeder.forms
+    ]
 
 
-def _made_up(form: InputForm, generator: np.random.Generator, *, lowest_rows: int | None) -> Array:
-    shape = (_MADE_UP, *(_FREE_AXIS if size is None else size for size in form.shape))
+def _samples_in_memory(most: int, bytes_each: int, model: keras.Model) -> int:
+    """Return how many samples there may be, given the bytes that the inputs of each have."""
+    answers_each = sum(_bytes_of(tensor.shape[1:], tensor.dtype) for tensor in model.outputs)
+    return max(1, min(most, _MOST_BYTES // max(bytes_each, answers_each, 1)))
+
+
+def _bytes_of(shape: Sequence[int | None], dtype: str) -> int:
+    """Return about how many bytes one sample has."""
+    return math.prod(_filled_in(shape)) * np.dtype(dtype).itemsize
+
+
+def _filled_in(shape: Sequence[int | None]) -> tuple[int, ...]:
+    return tuple(_FREE_AXIS if size is None else size for size in shape)
+
+
+def _made_up(
+    form: InputForm, generator: np.random.Generator, *, count: int, lowest_rows: int | None
+) -> Array:
+    shape = (count, *_filled_in(form.shape))
     if lowest_rows is not None or "int" in form.dtype:
         return generator.integers(0, lowest_rows or 2, shape).astype(form.dtype)
     return generator.random(shape).astype(form.dtype)
