@@ -118,7 +118,7 @@ def _measured(name: str, case: Case) -> float:
     with TemporaryDirectory() as folder:
         samples = tuple(sample.values())
         sources = tuple(
-            Source(model, config, Path(folder, twin), samples)
+            Source.of(model, config, Path(folder, twin), samples)
             for twin, model in (("pruned", pruned), ("dense", dense))
         )
         files = {form: Files.write(form, sources) for form in _FORMATS}

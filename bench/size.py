@@ -8,8 +8,9 @@ environment, which makes of them what its tutorials do (``bench.peer.size``): HD
 optimizer, and int8 by TensorFlow Lite, both under ``gzip -9``.
 
 ``bytes`` is the file; ``packed`` the smallest of its forms under gzip, zstd and xz, where it is not
-packed inside; ``predicted`` what the preflight said of it. ``weights`` is held against the
-bound of ``docs/weights-format.md``.
+packed inside; ``predicted`` what the preflight said of it. What a peer has is held against that;
+``bound`` is the bound of ``docs/weights-format.md``, below which no file of the same numbers can
+be, whoever packs it.
 
 What was trained is kept in FOLDER, as in ``bench.accuracy``, with which it can be shared;
 ``--models``, ``--patterns`` and ``--formats`` choose a part. The data are in ``--data``, which is
@@ -42,12 +43,13 @@ from app.jobs.spec import JobSpec
 from bench import models, peer
 from bench.data import TASKS, Samples
 from bench.dense import Dense, accuracy_of, samples_of, task_fingerprint, trained
-from bench.entropy import bound_bytes
+from bench.entropy import bound_bytes, litert_bound_bytes
 from bench.kept import Kept
 from worker.formats.graph import Source
 from worker.formats.table import FORMATS
 from worker.formats.weights import weights_of
 from worker.formats.weights_reader import read_weights
+from worker.formats.weights_writer import Weight
 from worker.weighing import weigh
 
 MODELS = ("mnist_cnn", "imdb_lstm", "mobilenet")
@@ -113,22 +115,19 @@ class Bench:
         dense = self._dense(name)
         is_told = (name, pattern) == FINE_TUNED
         pruned = self._fine_tuned(name, pattern) if is_told else _pruned_at_once(dense, pattern)
-        source = Source(pruned, _config(pattern), folder / "graphs", samples=None)
+        source = Source.of(pruned, _config(pattern), folder / "graphs", samples=None)
         paths: dict[ArtifactFormat, Path] = {
             form: folder / FILE_NAMES[form] for form in self.formats
         }
         for form, path in paths.items():
             _write(form, source, path)
-        weights = weights_of(pruned, source.config)
+        weights = list(weights_of(pruned, source.config))
         peer.save_arrays(folder / "weights.npz", pruned.get_weights())
         return Files(
             bytes={form: path.stat().st_size for form, path in paths.items()},
             packed={form: _packed_bytes(form, path) for form, path in paths.items()},
             predicted=_predicted(dense, pattern, folder / "dense.keras"),
-            bounds={
-                "weights": bound_bytes(weights, "float32"),
-                "weights_int8": bound_bytes(weights, "int8"),
-            },
+            bounds=_bounds(weights, paths, source.config.granularity),
             tfmot=tfmot.ask({"model": name, "weights": str(folder / "weights.npz")}),
             accuracies=self._accuracies(name, dense, paths) if is_told else {},
         )
@@ -207,9 +206,25 @@ def _with_normal_weights(model: keras.Model) -> keras.Model:
 
 def _write(form: ArtifactFormat, source: Source, path: Path) -> None:
     if form == "keras":
-        pc.save(source.model, path)
+        pc.save(source.load(), path)
     else:
         FORMATS[form].write(source, path)
+
+
+def _bounds(
+    weights: Sequence[Weight],
+    paths: Mapping[ArtifactFormat, Path],
+    granularity: pc.Granularity,
+) -> dict[ArtifactFormat, float]:
+    float32 = bound_bytes(weights, "float32")
+    bounds: dict[ArtifactFormat, float] = {
+        "keras": float32,
+        "weights": float32,
+        "weights_int8": bound_bytes(weights, "int8"),
+    }
+    if "litert_int8" in paths:
+        bounds["litert_int8"] = litert_bound_bytes(paths["litert_int8"], granularity)
+    return bounds
 
 
 def _packed_bytes(form: ArtifactFormat, path: Path) -> int:
@@ -246,13 +261,15 @@ def _show(title: str, files: Files) -> None:
 
 
 def _against(form: ArtifactFormat, files: Files) -> str:
-    if form in files.bounds:
-        return f"{files.bytes[form] / files.bounds[form]:.3f} of the bound"
+    words: list[str] = []
     if form in files.tfmot:
         theirs, gzipped = files.tfmot[form]
         ratio = files.packed[form] / gzipped
-        return f"{ratio:.3f} of TFMOT's {gzipped:,} under gzip ({theirs:,} as it is)"
-    return ""
+        words.append(f"{ratio:.3f} of TFMOT's {gzipped:,} under gzip ({theirs:,} as it is)")
+        words.append(f"the bound is {files.bounds[form] / gzipped:.3f} of it")
+    if form in files.bounds:
+        words.append(f"{files.packed[form] / files.bounds[form]:.3f} of the bound")
+    return "; ".join(words)
 
 
 def _figures(files: Files) -> dict[str, float]:
@@ -260,8 +277,9 @@ def _figures(files: Files) -> dict[str, float]:
     for form, size in files.bytes.items():
         if form in files.tfmot:
             figures[f"{form}_over_tfmot_gzip"] = files.packed[form] / files.tfmot[form][1]
+            figures[f"{form}_bound_over_tfmot_gzip"] = files.bounds[form] / files.tfmot[form][1]
         if form in files.bounds:
-            figures[f"{form}_over_bound"] = size / files.bounds[form]
+            figures[f"{form}_over_bound"] = files.packed[form] / files.bounds[form]
         figures[f"{form}_bytes"] = size
         figures[f"{form}_predicted_over_bytes"] = files.predicted[form] / size
     accuracies = {f"accuracy_of_{name}": value for name, value in files.accuracies.items()}

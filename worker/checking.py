@@ -104,13 +104,8 @@ def _held_out(order: CheckOrder, model: keras.Model) -> Batches | None:
 
 def _checked(file: ConvertedFile, yardstick: _Yardstick) -> ArtifactResult:
     form = FORMATS[file.format]
-    opened = _opened(file, form)
-    _require_ports("input", yardstick.inputs, opened.inputs)
-    _require_ports("output", yardstick.outputs, opened.outputs)
-    error = _require_alike(
-        yardstick.answers, _answers(opened, yardstick.samples), tolerance=form.tolerance
-    )
-    weights = _require_zeros(opened.weights(), yardstick.order.pruned.tensors)
+    # It is opened again to be timed: not while it still takes memory here.
+    found = _found(file, form, yardstick)
     latency = _latency(file, form, yardstick.samples)
     granularity = yardstick.order.spec.granularity
     weight = weigh(file.path, number_bytes=form.number_bytes)
@@ -121,13 +116,34 @@ def _checked(file: ConvertedFile, yardstick: _Yardstick) -> ArtifactResult:
         compressed_bytes=weight.gzip_bytes,
         sha256=weight.sha256,
         verified=True,
-        max_abs_error=error,
-        metrics=_measured(opened, yardstick),
+        max_abs_error=found.max_abs_error,
+        metrics=found.metrics,
         latency_ms=latency[-1].pruned.median_ms,
         latency=latency,
         compressed=weight.compressed,
-        nonzero=weights.nonzero,
+        nonzero=found.weights.nonzero,
         remarks=(*file.remarks, remark_on_speed(latency, granularity, form=file.format)),
+    )
+
+
+@dataclass(frozen=True)
+class _Findings:
+    """What was found out of a file that holds."""
+
+    max_abs_error: float
+    weights: WeightCount
+    metrics: Metrics
+
+
+def _found(file: ConvertedFile, form: Format, yardstick: _Yardstick) -> _Findings:
+    opened = _opened(file, form)
+    _require_ports("input", yardstick.inputs, opened.inputs)
+    _require_ports("output", yardstick.outputs, opened.outputs)
+    answers = _answers(opened, yardstick.samples)
+    return _Findings(
+        max_abs_error=_require_alike(yardstick.answers, answers, tolerance=form.tolerance),
+        weights=_require_zeros(opened.weights(), yardstick.order.pruned.tensors),
+        metrics=_measured(opened, yardstick),
     )
 
 

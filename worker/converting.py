@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,15 +38,8 @@ _MOST_BYTES = 64 * 2**20
 def convert(order: ConvertOrder, report: Callable[[Update], None]) -> Converted:
     """Carry out the order; what cannot be written is reported, and the next format is tried."""
     report(StageBegun(stage=Stage.EXPORTING))
-    pruned, dense = load_model(order.model), load_model(order.model)
-    fill_zeros(dense)
-    samples = _samples(order, pruned)
-    config = order.spec.pruning_config()
     with TemporaryDirectory() as folder:
-        sources = (
-            Source(pruned, config, Path(folder, "pruned"), samples),
-            Source(dense, config, Path(folder, "dense"), samples),
-        )
+        sources = _sources(order, Path(folder))
         for form in order.formats:
             try:
                 remarks = _write(sources, form, order.folder)
@@ -54,6 +48,24 @@ def convert(order: ConvertOrder, report: Callable[[Update], None]) -> Converted:
             else:
                 report(FileWritten(format=form, remarks=remarks))
     return Converted()
+
+
+def _sources(order: ConvertOrder, folder: Path) -> tuple[Source, Source]:
+    """Return the pruned network, and the same with no weight zero."""
+    model = load_model(order.model)
+    twin_of = functools.partial(
+        Source.of, model, order.spec.pruning_config(), samples=_samples(order, model)
+    )
+    return (
+        twin_of(folder / "pruned", load=functools.partial(load_model, order.model)),
+        twin_of(folder / "dense", load=functools.partial(_dense, order.model)),
+    )
+
+
+def _dense(path: Path) -> keras.Model:
+    model = load_model(path)
+    fill_zeros(model)
+    return model
 
 
 def _write(sources: tuple[Source, Source], form: ArtifactFormat, folder: Path) -> tuple[str, ...]:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,22 +21,48 @@ from worker.data import Array
 from worker.formats.opened import SIGNATURE, Port
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Source:
-    """A Keras model on its way into other formats."""
+    """A Keras model on its way into other formats.
 
-    model: keras.Model
+    It is loaded where it is needed and then let go: what converts a large one needs the memory.
+    """
+
+    load: Callable[[], keras.Model]
+    inputs: tuple[Port, ...]
+    has_recurrence: bool
     config: PruningConfig  #: By which it was pruned.
     folder: Path  #: Where its graphs are kept.
     #: Single samples, one array for each input, to learn from them which numbers go through the
     #: model; ``None`` for a job without data.
     samples: tuple[Array, ...] | None
 
+    @classmethod
+    def of(
+        cls,
+        model: keras.Model,
+        config: PruningConfig,
+        folder: Path,
+        samples: tuple[Array, ...] | None,
+        *,
+        load: Callable[[], keras.Model] | None = None,
+    ) -> Source:
+        """Return the source of ``model``, or of one of its shapes that ``load`` returns."""
+        return cls(
+            load=(lambda: model) if load is None else load,
+            inputs=inputs_of(model),
+            has_recurrence=has_recurrence(model),
+            config=config,
+            folder=folder,
+            samples=samples,
+        )
+
     def graph(self, *, batch: int | None = None) -> Path:
         """Return the folder of its graph, see ``write_graph``; written when first asked for."""
         folder = self.folder / ("any_batch" if batch is None else f"batch_of_{batch}")
         if not folder.exists():
-            write_graph(self.model, folder, batch=batch)
+            write_graph(self.load(), folder, batch=batch)
+            gc.collect()  # models and functions lead in circles
         return folder
 
 
@@ -48,7 +75,10 @@ def write_graph(model: keras.Model, folder: Path, *, batch: int | None = None) -
         batch: Samples in a batch; ``None`` for any number.
     """
     archive = keras.export.ExportArchive()
-    archive.track(model)
+    for layer in model._flatten_layers():  # noqa: SLF001  (`layers` leaves out nested ones)
+        # Tables of words are found no other way; weights would be written a second time.
+        if not layer.weights:
+            archive.track(layer)
     archive.add_endpoint(
         SIGNATURE,
         _by_name(model),

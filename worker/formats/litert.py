@@ -23,7 +23,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from worker.data import Array
-from worker.formats.graph import Source, has_recurrence, inputs_of
+from worker.formats.graph import Source
 from worker.formats.opened import SIGNATURE, Port, WeightCount
 
 Encoding = Literal["float32", "float16", "sparse"]
@@ -75,7 +75,7 @@ def write_int8(source: Source, path: Path) -> tuple[str, ...]:
     remarks = _on_batches(source)
     if source.samples is None:
         remarks = (*remarks, _NO_SAMPLES)
-    elif has_recurrence(source.model):
+    elif source.has_recurrence:
         remarks = (*remarks, _NO_INTEGERS)
     else:
         converter.representative_dataset = functools.partial(_one_by_one, source, source.samples)
@@ -94,7 +94,7 @@ def _converter(source: Source) -> Any:
 
 
 def _batch_of(source: Source) -> int | None:
-    return 1 if has_recurrence(source.model) else None
+    return 1 if source.has_recurrence else None
 
 
 def _on_batches(source: Source) -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def _on_batches(source: Source) -> tuple[str, ...]:
 
 
 def _one_by_one(source: Source, samples: tuple[Array, ...]) -> Iterator[dict[str, Array]]:
-    names = [port.name for port in inputs_of(source.model)]
+    names = [port.name for port in source.inputs]
     for at in range(len(samples[0])):
         yield {name: array[at : at + 1] for name, array in zip(names, samples, strict=True)}
 

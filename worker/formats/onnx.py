@@ -17,7 +17,7 @@ import tf2onnx
 from onnx import numpy_helper
 
 from worker.data import Array
-from worker.formats.graph import Source, inputs_of
+from worker.formats.graph import Source
 from worker.formats.opened import SIGNATURE, Port, WeightCount
 
 #: Version of the operator set: what runtimes of the last years know.
@@ -35,7 +35,7 @@ def write(source: Source, path: Path) -> tuple[str, ...]:
     _, inputs = model.signatures[SIGNATURE].structured_input_signature
     tf2onnx.convert.from_function(
         serve,
-        input_signature=[inputs[port.name] for port in inputs_of(source.model)],
+        input_signature=[inputs[port.name] for port in source.inputs],
         opset=_OPERATORS,
         output_path=str(path),
     )

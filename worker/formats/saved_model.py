@@ -62,7 +62,7 @@ class SavedModelFile:
 
     def weights(self) -> WeightCount:
         """Return what is counted in its variables of floats."""
-        arrays = [np.asarray(each) for each in self._model.variables if each.dtype.is_floating]
+        arrays = [np.asarray(each) for each in self._serve.variables if each.dtype.is_floating]
         return WeightCount(
             sum(array.size for array in arrays),
             sum(int(np.count_nonzero(array)) for array in arrays),

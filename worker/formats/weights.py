@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,24 +24,26 @@ from worker.data import Array
 from worker.formats.graph import Source, inputs_of, outputs_of
 from worker.formats.opened import WeightCount
 from worker.formats.weights_reader import read_weights
-from worker.formats.weights_writer import Weight, pack
+from worker.formats.weights_writer import Weight, pack_in_parts
 
 
 def write(source: Source, path: Path, *, precision: Literal["float32", "int8"]) -> tuple[str, ...]:
-    """Write the weights of ``source``, see ``pack``."""
-    path.write_bytes(pack(weights_of(source.model, source.config), precision=precision))
+    """Write the weights of ``source``, see ``pack_in_parts``."""
+    with path.open("wb") as file:
+        weights = weights_of(source.load(), source.config)
+        file.writelines(pack_in_parts(weights, precision=precision))
     return ()
 
 
-def weights_of(model: keras.Model, config: PruningConfig) -> list[Weight]:
-    """Return the weights of a model, in the order of ``model.weights``.
+def weights_of(model: keras.Model, config: PruningConfig) -> Iterator[Weight]:
+    """Yield the weights of a model, in the order of ``model.weights``.
 
     Args:
         model: Any built model, stripped.
         config: By which it was pruned; its granularities say in which units zeros come.
     """
     selected = {id(entry.variable): entry for entry in select(model, config)}
-    return [_weight(selected[id(variable)]) for variable in model.weights]
+    return (_weight(selected[id(variable)]) for variable in model.weights)
 
 
 def _weight(entry: Selected) -> Weight:
@@ -66,9 +68,10 @@ class WeightsFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._values = [values for _, values in read_weights(path)]
+        values = [values for _, values in read_weights(path)]
+        self._weights = _counted(values)
         self._model: keras.Model = keras.saving.load_model(path.with_name(FILE_NAMES["keras"]))
-        self._model.set_weights(self._values)
+        self._model.set_weights(values)
         self._predict: Any = tf.function(functools.partial(self._model, training=False))
         self.inputs = inputs_of(self._model)
         self.outputs = outputs_of(self._model)
@@ -86,9 +89,13 @@ class WeightsFile:
         }
 
     def weights(self) -> WeightCount:
-        """Return what is counted in the file."""
-        floats = [values for values in self._values if values.dtype.kind == "f"]
-        return WeightCount(
-            sum(values.size for values in floats),
-            sum(int(np.count_nonzero(values)) for values in floats),
-        )
+        """Return what was counted in the file."""
+        return self._weights
+
+
+def _counted(weights: Iterable[Array]) -> WeightCount:
+    floats = [values for values in weights if values.dtype.kind == "f"]
+    return WeightCount(
+        sum(values.size for values in floats),
+        sum(int(np.count_nonzero(values)) for values in floats),
+    )

@@ -11,7 +11,7 @@ import hashlib
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -50,11 +50,18 @@ class Weight:
     kernel: Kernel | None = None
 
 
-def pack(weights: Sequence[Weight], *, precision: Literal["float32", "int8"]) -> bytes:
-    """Return the content of a file.
+def pack(weights: Iterable[Weight], *, precision: Literal["float32", "int8"]) -> bytes:
+    """Return the content of a file, see ``pack_in_parts``."""
+    return b"".join(pack_in_parts(weights, precision=precision))
+
+
+def pack_in_parts(
+    weights: Iterable[Weight], *, precision: Literal["float32", "int8"]
+) -> list[bytes]:
+    """Return the content of a file in parts: those of a large model are too many to be joined.
 
     Args:
-        weights: In the order of ``model.weights``.
+        weights: In the order of ``model.weights``; each is asked for when the one before is done.
         precision: ``float32`` keeps all values as they are, to the last bit, whatever their type.
             ``int8`` rounds floating kernels, with a scale for each output; zeros stay zero.
 
@@ -63,15 +70,19 @@ def pack(weights: Sequence[Weight], *, precision: Literal["float32", "int8"]) ->
     """
     streams: Streams = defaultdict(list)
     tensors = [_written(weight, streams, to_int8=precision == "int8") for weight in weights]
-    packed = {name: _deflated(parts) for name, parts in streams.items()}
-    sizes = [
-        {"name": name, "bytes": sum(part.size for part in parts), "packed": len(packed[name])}
-        for name, parts in streams.items()
-    ]
-    text = json.dumps({"tensors": tensors, "streams": sizes}, separators=(",", ":"))
+    entries: list[Entry] = []
+    packed: list[bytes] = []
+    for name in list(streams):
+        parts = streams.pop(name)  # they go as their packed form comes
+        packed.append(_deflated(parts))
+        size = sum(part.size for part in parts)
+        entries.append({"name": name, "bytes": size, "packed": len(packed[-1])})
+    text = json.dumps({"tensors": tensors, "streams": entries}, separators=(",", ":"))
     header = _deflated([np.frombuffer(text.encode(), np.uint8)])
-    content = b"".join((header, *packed.values()))
-    return PREFIX.pack(MAGIC, VERSION, len(header), hashlib.sha256(content).digest()) + content
+    digest = hashlib.sha256(header)
+    for part in packed:
+        digest.update(part)
+    return [PREFIX.pack(MAGIC, VERSION, len(header), digest.digest()), header, *packed]
 
 
 def _written(weight: Weight, streams: Streams, *, to_int8: bool) -> Entry:

@@ -89,7 +89,7 @@ class _Made:
     def source(self, *, with_samples=True):
         name = "with" if with_samples else "without"
         samples = tuple(self.samples.values()) if with_samples else None
-        return Source(self.model, _CONFIG, self.folder / name, samples)
+        return Source.of(self.model, _CONFIG, self.folder / name, samples)
 
 
 @pytest.fixture(scope="module")

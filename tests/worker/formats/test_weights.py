@@ -35,7 +35,7 @@ def test_the_file_answers_as_the_model(tmp_path, precision, granularity, toleran
     model = pc.prune(several_kinds(), config=config).model
     pc.save(model, tmp_path / "model.keras")
 
-    remarks = write(Source(model, config, tmp_path, None), tmp_path / "w", precision=precision)
+    remarks = write(Source.of(model, config, tmp_path, None), tmp_path / "w", precision=precision)
 
     opened = WeightsFile(tmp_path / "w")
     expected = model.predict(SAMPLES, verbose=0)
@@ -50,7 +50,7 @@ def test_the_file_answers_as_the_model(tmp_path, precision, granularity, toleran
 def test_kernels_are_known_whether_they_were_pruned_or_not():
     config = pc.PruningConfig(layers=(pc.LayerRule(match="answer", skip=True),))
 
-    weights = weights_of(several_kinds(), config)
+    weights = list(weights_of(several_kinds(), config))
 
     assert [weight.name for weight in weights if weight.kernel is not None] == [
         "conv/kernel",
