@@ -43,12 +43,12 @@ _OBJECTIVE = Objective(
 class _Job:
     """A pruned perceptron, its data, and both orders about its files."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *, block_size=(4, 1)):
         keras.utils.set_random_seed(0)
         self.folder = folder
         self.reports = []
         config = PruningConfig(
-            schedule=PolynomialDecay(final_sparsity=0.75), granularity=Block(block_size=(4, 1))
+            schedule=PolynomialDecay(final_sparsity=0.75), granularity=Block(block_size=block_size)
         )
         dense = keras.Sequential(
             [keras.Input((64,)), layers.Dense(64, "relu"), layers.Dense(4, "softmax")]
@@ -181,6 +181,20 @@ def test_int8_with_sparse_encoding_is_not_passed_off_as_good(job):
     ]
 
     assert "XNNPackDelegate) failed" in job.fault(converter.convert(), form="litert_int8")
+
+
+def test_int8_with_sparse_encoding_of_blocks_of_16_opens_and_answers_something_else(tmp_path):
+    job = _Job(tmp_path, block_size=(16, 1))
+    converter = job.converter()
+    converter.optimizations = [
+        tf.lite.Optimize.DEFAULT,
+        tf.lite.Optimize.EXPERIMENTAL_SPARSITY,
+    ]
+
+    fault = job.fault(converter.convert(), form="litert_int8")
+
+    assert fault.endswith("at most 0.2 of that is allowed")
+    keras.backend.clear_session()
 
 
 def test_a_file_that_needs_the_flex_delegate_is_found(job):
