@@ -12,6 +12,7 @@ from app.api.backends import Backends
 from app.api.door import is_loopback
 from app.api.forms import remove_abandoned
 from app.api.rates import RateLimit
+from app.api.turns import Turns
 from app.courier import Courier
 from app.jobs.artifacts import ArtifactStore
 from app.jobs.confinement.trial import ascertain
@@ -58,6 +59,7 @@ def open_backends(settings: Settings) -> Generator[Backends]:
             doorbell=Doorbell(settings.redis_url),
             checks=checks,
             incoming=incoming,
+            turns=Turns(),
             max_model_bytes=settings.max_model_bytes,
             max_dataset_bytes=settings.max_dataset_bytes,
             quota=Quota(

@@ -92,15 +92,25 @@ def ring(services: Services, job: Job) -> None:
 
 
 def describe_model(
-    services: Services, received: ReceivedFile, *, uploaded_with: str | None = None
+    services: Services,
+    received: ReceivedFile,
+    *,
+    file_id: str | None = None,
+    uploaded_with: str | None = None,
 ) -> StoredModel:
     """Check a model and say what is in it; nothing is stored yet.
+
+    Args:
+        services: Has the check.
+        received: The file.
+        file_id: What it is called from now on; left out: by a new id.
+        uploaded_with: Id of the job that it goes with; ``None`` for none.
 
     Raises:
         RefusedFileError: it cannot be taken.
     """
     summary = services.checks.model(received.path)
-    ref = _ref(new_id("mdl"), received)
+    ref = _ref(new_id("mdl") if file_id is None else file_id, received)
     return StoredModel(
         ref=ref,
         key=f"models/{ref.id}/model.{summary.format}",
@@ -111,9 +121,19 @@ def describe_model(
 
 
 def describe_dataset(
-    services: Services, received: ReceivedFile, *, uploaded_with: str | None = None
+    services: Services,
+    received: ReceivedFile,
+    *,
+    file_id: str | None = None,
+    uploaded_with: str | None = None,
 ) -> StoredDataset:
     """Check a dataset and say what is in it; nothing is stored yet.
+
+    Args:
+        services: Has the check.
+        received: The file.
+        file_id: What it is called from now on; left out: by a new id.
+        uploaded_with: Id of the job that it goes with; ``None`` for none.
 
     Raises:
         RefusedDatasetError: it cannot be taken.
@@ -122,7 +142,7 @@ def describe_dataset(
         summary = services.checks.dataset(received.path)
     except RefusedFileError as error:
         raise RefusedDatasetError(error) from error
-    ref = _ref(new_id("dat"), received)
+    ref = _ref(new_id("dat") if file_id is None else file_id, received)
     return StoredDataset(
         ref=ref,
         key=f"datasets/{ref.id}/data.npz",

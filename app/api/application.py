@@ -11,7 +11,7 @@ from fastapi.concurrency import contextmanager_in_threadpool
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
-from app.api import artifacts, events, health, jobs, report, uploads, webhooks
+from app.api import artifacts, events, health, jobs, report, tus, uploads, webhooks
 from app.api.backends import Backends, OpenBackends
 from app.api.bodies import WatchedBodies
 from app.api.errors import add_error_handlers, problem_responses
@@ -28,6 +28,7 @@ _TAGS = [
     {"name": "artifacts", "description": "Download what came out"},
     {"name": "models", "description": "Upload a model once, prune it many times"},
     {"name": "datasets", "description": "Upload data once, use it many times"},
+    {"name": "uploads", "description": "Send large files in pieces, by the tus protocol"},
     {"name": "webhooks", "description": "Be told when a job has ended"},
     {"name": "operations", "description": "Probes"},
 ]
@@ -61,7 +62,7 @@ def create_app(open_backends: OpenBackends) -> FastAPI:
         generate_unique_id_function=_operation_id,
         lifespan=lifespan,
     )
-    for behind_the_door in (jobs, events, artifacts, report, uploads, webhooks):
+    for behind_the_door in (jobs, events, artifacts, report, uploads, tus, webhooks):
         app.include_router(behind_the_door.router, responses=problem_responses(401, 429))
     app.include_router(health.router)
     app.add_middleware(WatchedBodies)

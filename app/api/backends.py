@@ -11,6 +11,7 @@ from typing import Annotated, TypeAlias
 from fastapi import Depends, Request
 
 from app.api.rates import RateLimit
+from app.api.turns import Turns
 from app.jobs.artifacts import ArtifactStore
 from app.jobs.intake.run import Checks
 from app.jobs.keys import Keys
@@ -31,6 +32,7 @@ class Backends:
     doorbell: Doorbell
     checks: Checks
     incoming: Path  #: Existing folder where uploads lie until they are accepted.
+    turns: Turns
     max_model_bytes: int
     max_dataset_bytes: int
     quota: Quota

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import anyio
 from starlette.datastructures import Headers
@@ -19,7 +19,7 @@ from app.api.errors import MalformedRequestError, SilentSenderError, WrongDigest
 #: Of RFC 9530, and strong enough to tell anything.
 _ALGORITHMS = {"sha-256": "sha256", "sha-512": "sha512"}
 #: This service neither encodes bodies nor takes parts of files: the two are about the same bytes.
-_FIELDS = ("content-digest", "repr-digest")
+DIGEST_FIELDS: Final = ("content-digest", "repr-digest")
 #: A member of a dictionary whose value is a byte sequence (RFC 9651, sections 3.2 and 3.3.5).
 _MEMBER = re.compile(r"([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/]*={0,2}):")
 
@@ -97,7 +97,7 @@ class _Expected:
 def _expected(headers: Headers) -> list[_Expected]:
     return [
         expected
-        for field in _FIELDS
+        for field in DIGEST_FIELDS
         if field in headers
         for expected in _parsed(field, ", ".join(headers.getlist(field)))
     ]

@@ -3,11 +3,14 @@
 RequestError                        the request itself is at fault, whatever the service holds
 ├── MalformedRequestError           it breaks off, or its framing cannot be read
 ├── WrongDigestError                its body is not the one that its digest names
+├── WrongChecksumError              likewise, of a piece of an upload
+├── WrongOffsetError                the piece begins where the upload does not end
+├── UnsupportedProtocolError        it speaks another version of tus, or none
 ├── SilentSenderError               its body stopped coming
 ├── NoKeyError                      it shows no API key, and needs one
 ├── TooManyRequestsError            one too many in this minute
 ├── InvalidRequestError             a part, field or header is unknown, missing or out of its domain
-├── UnsupportedContentTypeError     neither a form nor JSON
+├── UnsupportedContentTypeError     its body is of a kind that the call does not take
 ├── RangeNotSatisfiableError        no byte of the file lies in the range
 └── RefusedDatasetError             the data cannot be taken; the reason is its ``__cause__``
 NotReadyError                       the service cannot work now; ``checks`` says what is away
@@ -20,7 +23,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -49,9 +52,14 @@ from app.jobs.errors import (
     StorageFullError,
     StorageQuotaError,
     TooLargeError,
+    UploadBusyError,
+    UploadNotFoundError,
 )
 
 _log = logging.getLogger(__name__)
+
+#: The version of the protocol of uploads in pieces.
+TUS_VERSION: Final = "1.0.0"
 
 _MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_SECONDS = 5
@@ -71,6 +79,30 @@ class WrongDigestError(RequestError):
     def __init__(self, field: str, *, algorithm: str) -> None:
         """Name the field; what the body's digest is, its sender can find out."""
         super().__init__(f"{field} must be the {algorithm} of the body. Received: another body")
+
+
+class WrongChecksumError(RequestError):
+    """The piece is not the one that its checksum is of."""
+
+    def __init__(self, *, algorithm: str) -> None:
+        """Name the algorithm; what the piece's digest is, its sender can find out."""
+        super().__init__(f"Upload-Checksum must be the {algorithm} of the piece. Received: another")
+
+
+class WrongOffsetError(RequestError):
+    """The piece does not begin where the upload ends so far."""
+
+    def __init__(self, *, received: int, expected: int) -> None:
+        """Say where it ends."""
+        super().__init__(f"Upload-Offset must be {expected}. Received: {received}")
+
+
+class UnsupportedProtocolError(RequestError):
+    """The request speaks another version of tus, or none."""
+
+    def __init__(self, *, version: str) -> None:
+        """Say which one is spoken here."""
+        super().__init__(f"Tus-Resumable must be {TUS_VERSION}. Received: {version!r:.80}")
 
 
 class SilentSenderError(RequestError):
@@ -108,7 +140,7 @@ class InvalidRequestError(RequestError):
 
 
 class UnsupportedContentTypeError(RequestError):
-    """The body is neither a form nor JSON."""
+    """The body is of a kind that the call does not take."""
 
 
 class RangeNotSatisfiableError(RequestError):
@@ -169,7 +201,7 @@ class Problem(BaseModel):
 class _Kind:
     """One kind of problem: what is the same whenever it occurs."""
 
-    status: HTTPStatus
+    status: int
     code: str
     title: str
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -180,6 +212,11 @@ _RETRY = {"Retry-After": str(_RETRY_AFTER_SECONDS)}
 _RETRY_JOB = {"Retry-After": "60"}
 #: Somebody has to make room.
 _RETRY_ROOM = {"Retry-After": "60"}
+#: The piece can be sent again as soon as the sender has asked where the upload ends.
+_RETRY_PIECE = {"Retry-After": "0"}
+_RETRY_SOON = {"Retry-After": "1"}
+#: Of tus, and not registered for HTTP.
+_CHECKSUM_MISMATCH = 460
 _SHOW_KEY = {"WWW-Authenticate": 'Bearer realm="espalier"'}
 _SHOW_OTHER_KEY = {"WWW-Authenticate": 'Bearer realm="espalier", error="invalid_token"'}
 
@@ -189,6 +226,21 @@ _KINDS: dict[type[Exception], _Kind] = {
     ),
     WrongDigestError: _Kind(
         HTTPStatus.BAD_REQUEST, "wrong_digest", "The body is not the one that was meant"
+    ),
+    WrongChecksumError: _Kind(
+        _CHECKSUM_MISMATCH,
+        "wrong_checksum",
+        "The piece is not the one that was meant",
+        _RETRY_PIECE,
+    ),
+    WrongOffsetError: _Kind(
+        HTTPStatus.CONFLICT, "wrong_offset", "The upload ends elsewhere", _RETRY_PIECE
+    ),
+    UnsupportedProtocolError: _Kind(
+        HTTPStatus.PRECONDITION_FAILED,
+        "unsupported_protocol",
+        "This version of tus is not spoken here",
+        {"Tus-Version": TUS_VERSION},
     ),
     NoKeyError: _Kind(HTTPStatus.UNAUTHORIZED, "key_required", "An API key is needed", _SHOW_KEY),
     InvalidKeyError: _Kind(
@@ -202,6 +254,7 @@ _KINDS: dict[type[Exception], _Kind] = {
     ArtifactNotFoundError: _Kind(
         HTTPStatus.NOT_FOUND, "artifact_not_found", "The job has no such artifact"
     ),
+    UploadNotFoundError: _Kind(HTTPStatus.NOT_FOUND, "upload_not_found", "There is no such upload"),
     NotFoundError: _Kind(HTTPStatus.NOT_FOUND, "not_found", "There is no such thing"),
     SilentSenderError: _Kind(
         HTTPStatus.REQUEST_TIMEOUT,
@@ -212,6 +265,9 @@ _KINDS: dict[type[Exception], _Kind] = {
     ),
     JobConflictError: _Kind(
         HTTPStatus.CONFLICT, "job_conflict", "The job's status does not allow this"
+    ),
+    UploadBusyError: _Kind(
+        HTTPStatus.LOCKED, "upload_busy", "Another request sends this upload", _RETRY_SOON
     ),
     InUseError: _Kind(HTTPStatus.CONFLICT, "in_use", "An unfinished job still needs it"),
     TooLargeError: _Kind(
@@ -228,7 +284,7 @@ _KINDS: dict[type[Exception], _Kind] = {
     UnsupportedContentTypeError: _Kind(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         "unsupported_content_type",
-        "The body is neither a form nor JSON",
+        "The call takes no body of this kind",
     ),
     RangeNotSatisfiableError: _Kind(
         HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
@@ -297,11 +353,15 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
         status: {
-            "description": HTTPStatus(status).phrase,
+            "description": _phrase(status),
             "content": {_MEDIA_TYPE: {"schema": schema}},
         }
         for status in statuses
     }
+
+
+def _phrase(status: int) -> str:
+    return "Checksum Mismatch" if status == _CHECKSUM_MISMATCH else HTTPStatus(status).phrase
 
 
 async def _answer(  # noqa: PLR0911 - a table: one row for each shape of answer

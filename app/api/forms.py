@@ -144,7 +144,7 @@ def _boundary(request: Request) -> bytes:
 
 async def _read(request: Request, reader: _FormReader) -> dict[str, ReceivedFile]:
     try:
-        async for block in _blocks(request):
+        async for block in blocks(request):
             await to_thread.run_sync(reader.feed, block)
         return reader.finish()
     finally:
@@ -159,7 +159,12 @@ def _refuse_length(request: Request, max_bytes: int) -> None:
         raise TooLargeError(message)
 
 
-async def _blocks(request: Request) -> AsyncIterator[bytes]:
+async def blocks(request: Request) -> AsyncIterator[bytes]:
+    """Yield the body of ``request`` in blocks that are worth a thread each; the last is smaller.
+
+    Raises:
+        ClientDisconnect: the body breaks off; what came since the last block is lost.
+    """
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():

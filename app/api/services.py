@@ -13,6 +13,7 @@ from fastapi import Depends
 
 from app.api.backends import BackendsDep
 from app.api.door import CallerDep
+from app.api.turns import Turns
 from app.jobs.artifacts import ArtifactStore
 from app.jobs.intake.run import Checks
 from app.jobs.queue import Doorbell
@@ -28,6 +29,7 @@ class Services:
     doorbell: Doorbell
     checks: Checks
     incoming: Path  #: Existing folder where uploads lie until they are accepted.
+    turns: Turns  #: Which request goes on with which upload.
     max_model_bytes: int
     max_dataset_bytes: int
     allow_private_webhooks: bool
@@ -42,6 +44,7 @@ def services_for(backends: BackendsDep, caller: CallerDep) -> Services:
         doorbell=backends.doorbell,
         checks=backends.checks,
         incoming=backends.incoming,
+        turns=backends.turns,
         max_model_bytes=backends.max_model_bytes,
         max_dataset_bytes=backends.max_dataset_bytes,
         allow_private_webhooks=backends.allow_private_webhooks,

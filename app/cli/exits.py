@@ -11,6 +11,7 @@ import typer
 from app.client import (
     Client,
     DamagedDownloadError,
+    DamagedUploadError,
     JobCancelledError,
     JobFailedError,
     RefusedError,
@@ -49,5 +50,5 @@ def connected(url: str, api_key: str | None) -> Generator[Client]:
         raise ended(f"the job failed. {error}", Status.JOB_FAILED) from error
     except JobCancelledError as error:
         raise ended(str(error), Status.JOB_CANCELLED) from error
-    except (DamagedDownloadError, OSError) as error:
+    except (DamagedDownloadError, DamagedUploadError, OSError) as error:
         raise ended(str(error), Status.REFUSED) from error

@@ -9,6 +9,7 @@
 from app.client.errors import (
     ClientError,
     DamagedDownloadError,
+    DamagedUploadError,
     JobCancelledError,
     JobFailedError,
     RefusedError,
@@ -24,6 +25,7 @@ __all__ = [
     "Client",
     "ClientError",
     "DamagedDownloadError",
+    "DamagedUploadError",
     "Event",
     "Job",
     "JobCancelledError",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -98,6 +98,23 @@ class Connection:
     def delete(self, path: str) -> None:
         """Delete what is at ``path``."""
         self._sent("DELETE", path, Body())
+
+    def tried(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        content: Iterator[bytes] | None = None,
+    ) -> httpx2.Response:
+        """Make a request of a protocol of its own; tried once, since ``content`` is there once.
+
+        Raises:
+            RefusedError: the service will not do it.
+            UnreachableError: it does not answer.
+        """
+        with self._translated():
+            answer = self._http.request(method, path, headers=headers, content=content)
+        return _accepted(answer)
 
     @contextmanager
     def streamed(self, path: str, headers: Mapping[str, str]) -> Generator[httpx2.Response]:

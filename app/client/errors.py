@@ -4,6 +4,7 @@ ClientError
 ├── RefusedError                the service will not do it; ``code`` says why
 ├── UnreachableError            it does not answer, or cannot work now; trying again later may help
 ├── DamagedDownloadError        the bytes that came are not those of the file
+├── DamagedUploadError          likewise, the other way
 ├── StillRunningError           the job has not ended in the time that was given
 └── JobEndedError               the job ended without a result
     ├── JobFailedError          its ``failure`` says why
@@ -61,6 +62,10 @@ class UnreachableError(ClientError):
 
 class DamagedDownloadError(ClientError):
     """The bytes that came are not those of the file."""
+
+
+class DamagedUploadError(ClientError):
+    """The bytes that have arrived are not those of the file."""
 
 
 class StillRunningError(ClientError):

@@ -36,27 +36,38 @@ _A_PAIR = 2
 
 
 @contextmanager
+def written(model: Model, data: Data | None) -> Generator[dict[str, Path]]:
+    """Yield the files of an order by the names of their parts, ``model`` and ``data``.
+
+    Raises:
+        OSError: a file cannot be written.
+        TypeError: ``model`` is neither a path nor a model, or ``data`` is in no form that is taken.
+    """
+    with TemporaryDirectory(prefix="espalier-") as folder:
+        paths = {"model": _model_file(model, Path(folder))}
+        if data is not None:
+            paths["data"] = _data_file(data, Path(folder))
+        yield paths
+
+
+@contextmanager
 def opened(
-    model: Model, data: Data | None, on_upload: OnUpload | None = None
+    paths: Mapping[str, Path], on_upload: OnUpload | None
 ) -> Generator[dict[str, tuple[str, BinaryIO]]]:
     """Yield the parts of a form by their names, each as the name of a file and the open file.
 
     Raises:
         OSError: a file cannot be read.
-        TypeError: ``model`` is neither a path nor a model, or ``data`` is in no form that is taken.
     """
-    with TemporaryDirectory(prefix="espalier-") as folder, ExitStack() as files:
-        paths = {"model": _model_file(model, Path(folder))}
-        if data is not None:
-            paths["data"] = _data_file(data, Path(folder))
-        meter = _Meter(paths, on_upload)
+    with ExitStack() as files:
+        meter = Meter(paths, on_upload)
         yield {
             part: (path.name, files.enter_context(_Watched(path, partial(meter.read_to, part))))
             for part, path in paths.items()
         }
 
 
-class _Meter:
+class Meter:
     """Adds up how far each file has been read."""
 
     def __init__(self, paths: Mapping[str, Path], on_upload: OnUpload | None) -> None:
@@ -65,6 +76,7 @@ class _Meter:
         self._places: dict[str, int] = {}
 
     def read_to(self, part: str, place: int) -> None:
+        """Say that a part has been read up to ``place``."""
         self._places[part] = place
         if self._on_upload is not None:
             self._on_upload(sum(self._places.values()), self._total)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Self
 
+from app.client import uploads
 from app.client.connection import Body, Connection
 from app.client.job import Job
-from app.client.payload import Data, Model, OnUpload, opened
+from app.client.payload import Data, Model, OnUpload, opened, written
 from app.client.records import JobPage, JobState, Plan
 
 _PAGE = 100
@@ -69,13 +72,15 @@ class Client:
             RefusedError: the service will not do it; ``code`` says why, and nothing is stored.
             UnreachableError: it does not answer.
         """
-        with opened(model, data, on_upload) as files:
-            state = self._connection.post(
-                "/v1/jobs",
-                JobState,
-                _order(files, spec),
-                headers={"Idempotency-Key": idempotency_key or uuid.uuid4().hex},
-            )
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        with (
+            written(model, data) as paths,
+            ExitStack() as undo,
+            self._ordered(paths, spec, on_upload, undo=undo) as order,
+        ):
+            state = self._connection.post("/v1/jobs", JobState, order, headers=headers)
+            if order.json is None or order.json["model_id"] == state.model.id:
+                undo.pop_all()
         return Job(self._connection, state)
 
     def preflight(
@@ -92,8 +97,12 @@ class Client:
             RefusedError: the service would refuse it.
             UnreachableError: it does not answer.
         """
-        with opened(model, data, on_upload) as files:
-            return self._connection.post("/v1/jobs/preflight", Plan, _order(files, spec))
+        with (
+            written(model, data) as paths,
+            ExitStack() as undo,
+            self._ordered(paths, spec, on_upload, undo=undo) as order,
+        ):
+            return self._connection.post("/v1/jobs/preflight", Plan, order)
 
     def job(self, job_id: str) -> Job:
         """Return the job with this id, as it stands now.
@@ -119,6 +128,29 @@ class Client:
                 return
             after = page.next_cursor
 
+    @contextmanager
+    def _ordered(
+        self,
+        paths: Mapping[str, Path],
+        spec: Mapping[str, Any] | None,
+        on_upload: OnUpload | None,
+        *,
+        undo: ExitStack,
+    ) -> Generator[Body]:
+        """Give the body of an order: the files themselves, or the ids of what was sent before.
 
-def _order(files: Mapping[str, Any], spec: Mapping[str, Any] | None) -> Body:
-    return Body(fields={} if spec is None else {"spec": json.dumps(spec)}, files=files)
+        Args:
+            paths: The files by the names of their parts.
+            spec: What is to be done; ``None``: every default.
+            on_upload: Called with the bytes sent so far and in all.
+            undo: Removes what was sent before.
+        """
+        if not uploads.are_large(paths):
+            fields = {} if spec is None else {"spec": json.dumps(spec)}
+            with opened(paths, on_upload) as files:
+                yield Body(fields=fields, files=files)
+            return
+        ids = uploads.sent(self._connection, paths, on_upload, undo=undo)
+        given = {} if spec is None else {"spec": spec}
+        going_with_job = [name.removesuffix("_id") for name in ids]
+        yield Body(json={**ids, **given, "going_with_job": going_with_job})

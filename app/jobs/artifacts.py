@@ -23,6 +23,7 @@ from app.jobs.errors import (
     DamagedFileError,
     StorageFullError,
 )
+from app.jobs.growing import GrowingFile
 from app.jobs.job import Progress
 
 _CHUNK_BYTES = 1 << 20
@@ -131,6 +132,33 @@ class ArtifactStore:
         with path.open("rb") as file, _translated(key):
             obstore.put(self._store, _checked(key), file)
             self._sync(key)
+
+    def growing(self, key: str) -> GrowingFile:
+        """Open a file that comes in pieces; a new one is empty. Who asks closes it.
+
+        Raises:
+            UploadBusyError: another process has it open.
+        """
+        return GrowingFile(self._folder / _checked(key))
+
+    def grown(self, key: str) -> int:
+        """Return how many bytes have come of a file that comes in pieces; 0 before the first."""
+        try:
+            return self.size(key)
+        except ArtifactNotFoundError:
+            return 0
+
+    def rename(self, key: str, new_key: str) -> None:
+        """Give a file another key; what was there under ``new_key`` is replaced.
+
+        When it returns, that has reached the disk, so that a row may name the file.
+
+        Raises:
+            ArtifactNotFoundError: there is no such file.
+        """
+        with _translated(key):
+            obstore.rename(self._store, _checked(key), _checked(new_key))
+            self._sync(new_key)
 
     def fetch(
         self, key: str, path: Path, *, sha256: str, between: Callable[[], None] | None = None

@@ -20,6 +20,9 @@ class Action(StrEnum):
     MODEL_DELETED = "model_deleted"
     DATASET_ADDED = "dataset_added"
     DATASET_DELETED = "dataset_deleted"
+    UPLOAD_BEGUN = "upload_begun"  #: It becomes the model or dataset of the same id.
+    UPLOAD_DELETED = "upload_deleted"  #: By its sender, or because it was refused.
+    UPLOAD_EXPIRED = "upload_expired"
     JOB_SUBMITTED = "job_submitted"
     JOB_CANCEL_REQUESTED = "job_cancel_requested"
     JOB_PAUSE_REQUESTED = "job_pause_requested"

@@ -6,10 +6,12 @@ JobError
 │   ├── ModelNotFoundError
 │   ├── DatasetNotFoundError
 │   ├── ArtifactNotFoundError
+│   ├── UploadNotFoundError
 │   └── KeyNotFoundError
 ├── ConflictError                 its state does not allow this
 │   ├── JobConflictError          the job's status does not allow the move
 │   ├── InUseError                an unfinished job still needs it
+│   ├── UploadBusyError           another request is sending the upload; trying again may help
 │   └── IdempotencyConflictError  the key was used for another request
 ├── RefusedFileError              the uploaded file is not one that can be taken; `code` says why
 ├── RefusedSpecError              the spec cannot be carried out on this model and data
@@ -52,6 +54,10 @@ class ArtifactNotFoundError(NotFoundError):
     """The job has no artifact of this name."""
 
 
+class UploadNotFoundError(NotFoundError):
+    """There is no such upload, or nobody went on with it for too long."""
+
+
 class KeyNotFoundError(NotFoundError):
     """There is no such API key."""
 
@@ -66,6 +72,10 @@ class JobConflictError(ConflictError):
 
 class InUseError(ConflictError):
     """An unfinished job still needs this model or dataset."""
+
+
+class UploadBusyError(ConflictError):
+    """Another request is sending the upload."""
 
 
 class IdempotencyConflictError(ConflictError):

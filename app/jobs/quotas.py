@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select
 
 from app.jobs.errors import JobQuotaError, StorageQuotaError
 from app.jobs.job import JobStatus
-from app.jobs.tables import artifacts, datasets, jobs, models
+from app.jobs.tables import artifacts, datasets, jobs, models, partial_uploads
 
 _UNFINISHED = [status for status in JobStatus if not status.is_final]
 
@@ -17,7 +17,7 @@ _UNFINISHED = [status for status in JobStatus if not status.is_final]
 class Quota:
     """Bounds of one tenant."""
 
-    stored_bytes: int  #: Of models, datasets and artifacts together.
+    stored_bytes: int  #: Of models, datasets and artifacts together, those still sent included.
     unfinished_jobs: int
 
     def require_room_for_bytes(self, connection: Connection, tenant: str, count: int) -> None:
@@ -41,7 +41,7 @@ class Quota:
 
 
 def stored_bytes(connection: Connection, tenant: str) -> int:
-    """Return how many bytes of files the tenant keeps here."""
+    """Return how many bytes of files the tenant keeps here, and is sending in pieces."""
     of_jobs = (
         select(func.sum(artifacts.c.bytes))
         .join(jobs, jobs.c.id == artifacts.c.job_id)
@@ -49,7 +49,7 @@ def stored_bytes(connection: Connection, tenant: str) -> int:
     )
     uploads = (
         select(func.sum(table.c.bytes)).where(table.c.tenant == tenant)
-        for table in (models, datasets)
+        for table in (models, datasets, partial_uploads)
     )
     return sum(connection.scalar(query) or 0 for query in (*uploads, of_jobs))
 

@@ -1,4 +1,4 @@
-"""What goes by itself: jobs whose time is over, uploads that no job needs, files without a row."""
+"""What goes by itself: jobs and uploads whose time is over, what no job needs, nameless files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, select, union_all
 
-from app.jobs import audit
+from app.jobs import audit, partial_uploads
 from app.jobs.artifacts import job_prefix
 from app.jobs.audit import Action
 from app.jobs.formats import SUFFIXES
@@ -65,6 +65,15 @@ def forget_unused_uploads(connection: Connection, *, before: datetime, at: datet
     return keys
 
 
+def forget_stale_uploads(connection: Connection, *, at: datetime) -> list[str]:
+    """Forget uploads that are not whole and that nobody went on with; return their files' keys."""
+    keys: list[str] = []
+    for id_, tenant in partial_uploads.take_expired(connection, at=at):
+        keys.append(partial_uploads.partial_key(id_))
+        audit.note(connection, _nobody(tenant), Action.UPLOAD_EXPIRED, id_, at=at)
+    return keys
+
+
 def without_row(connection: Connection, keys: Iterable[str]) -> list[str]:
     """Return those of the stored files that no row names any more.
 
@@ -76,14 +85,14 @@ def without_row(connection: Connection, keys: Iterable[str]) -> list[str]:
         keys: Of files that are older than the time between storing a file and naming it.
     """
     named = union_all(select(models.c.key), select(datasets.c.key), select(artifacts.c.key))
-    files = set(connection.scalars(named))
+    files = {*connection.scalars(named), *partial_uploads.keys(connection)}
     unfinished = set(connection.scalars(select(jobs.c.id).where(jobs.c.status.not_in(_FINAL))))
     return [key for key in keys if not _is_needed(key, files, unfinished)]
 
 
 def _is_needed(key: str, files: set[str], unfinished: set[str]) -> bool:
     match key.split("/"):
-        case ["models" | "datasets", *_]:
+        case ["models" | "datasets" | "uploads", *_]:
             return key in files
         case ["jobs", job_id, *_]:
             packed = (key.removesuffix(suffix) for suffix in SUFFIXES.values())

@@ -33,7 +33,12 @@ from app.jobs.history import History, HistoryChunk
 from app.jobs.job import Failure, Job, JobStatus, Notice, Progress, Stage
 from app.jobs.quotas import Quota
 from app.jobs.result import JobResult
-from app.jobs.retention import forget_expired_jobs, forget_unused_uploads, without_row
+from app.jobs.retention import (
+    forget_expired_jobs,
+    forget_stale_uploads,
+    forget_unused_uploads,
+    without_row,
+)
 from app.jobs.rows import (
     append_history,
     job_from,
@@ -134,7 +139,7 @@ class Store:
             return list(connection.scalars(query))
 
     def forget_expired(self, *, uploads_kept: timedelta | None) -> list[str]:
-        """Forget jobs whose time is over, and models and datasets that no job names.
+        """Forget jobs and uploads whose time is over, and models and datasets that no job names.
 
         Args:
             uploads_kept: How long those are kept from when they came; ``None`` for ever.
@@ -144,6 +149,7 @@ class Store:
         """
         with self._writing() as (connection, now):
             keys = forget_expired_jobs(connection, at=now)
+            keys += forget_stale_uploads(connection, at=now)
             if uploads_kept is not None:
                 keys += forget_unused_uploads(connection, before=now - uploads_kept, at=now)
             return keys

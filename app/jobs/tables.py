@@ -84,6 +84,19 @@ datasets = Table(
     Column("uploaded_with", _id(), index=True),
 )
 
+#: ``bytes`` are those of the whole file: they are the tenant's as soon as they are announced.
+partial_uploads = Table(
+    "partial_uploads",
+    metadata,
+    Column("id", _id(), primary_key=True),
+    _tenant(index=True),
+    Column("kind", String(32), nullable=False),
+    Column("filename", String(255), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("metadata", String(4096), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False, index=True),
+)
+
 #: The first block is the job record; the second is what only the store knows of it.
 jobs = Table(
     "jobs",

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine, RowMapping, select, tuple_
 
-from app.jobs import audit, tables
+from app.jobs import audit, partial_uploads, tables
 from app.jobs.artifacts import StoredArtifact
 from app.jobs.audit import Action
 from app.jobs.claims import Wish, set_down
@@ -20,6 +20,7 @@ from app.jobs.events import Event
 from app.jobs.history import History
 from app.jobs.job import Job, JobStatus
 from app.jobs.pages import Cursor, Page
+from app.jobs.partial_uploads import PAUSED_FOR, UNTOUCHED_FOR, PartialUpload
 from app.jobs.quotas import Quota
 from app.jobs.retention import forget_job
 from app.jobs.rows import (
@@ -127,6 +128,83 @@ class TenantStore:
         """
         with self._changing(Action.DATASET_DELETED, dataset_id) as (connection, _):
             return DATASETS.delete(connection, dataset_id, self._mine)
+
+    # Uploads that come in pieces
+
+    def begin_upload(
+        self, upload_id: str, kind: Upload, *, filename: str, count: int, metadata: str
+    ) -> PartialUpload:
+        """Keep room for a file that comes in pieces.
+
+        Args:
+            upload_id: That of the model or dataset that it will be.
+            kind: Which of the two.
+            filename: As the client calls it, made harmless.
+            count: Bytes of the whole file; 1 or more.
+            metadata: What the client says of it, to be shown again.
+
+        Raises:
+            StorageQuotaError: it is too large for what the tenant has left.
+        """
+        with self._changing(Action.UPLOAD_BEGUN, upload_id) as (connection, now):
+            self._require_bytes(connection, count)
+            upload = PartialUpload(
+                id=upload_id,
+                kind=kind,
+                filename=filename,
+                bytes=count,
+                metadata=metadata,
+                expires_at=now + UNTOUCHED_FOR,
+            )
+            partial_uploads.begin(connection, upload, tenant=self._caller.tenant)
+            return upload
+
+    def upload(self, upload_id: str) -> PartialUpload:
+        """Return an upload that is not whole, or raise UploadNotFoundError."""
+        with reading(self._engine) as connection:
+            now = self._clock(connection)
+            return partial_uploads.find(connection, upload_id, self._mine, at=now)
+
+    def go_on_with_upload(self, upload_id: str) -> PartialUpload:
+        """Return an upload for which a piece comes: it is kept for longer.
+
+        Raises:
+            UploadNotFoundError: there is no such upload, or it has expired.
+        """
+        with self._writing() as (connection, now):
+            upload = partial_uploads.find(connection, upload_id, self._mine, at=now)
+            return partial_uploads.wait_until(connection, upload, now + PAUSED_FOR)
+
+    def finish_upload(self, upload_id: str, stored: StoredModel | StoredDataset) -> None:
+        """Keep what an upload has become; its file is in the artifact store already.
+
+        Raises:
+            UploadNotFoundError: it has been deleted meanwhile.
+        """
+        tenant = self._caller.tenant
+        with self._writing() as (connection, now):
+            # Its bytes were counted when it was announced: they are the same.
+            upload = partial_uploads.find(connection, upload_id, self._mine, at=now)
+            partial_uploads.forget(connection, upload.id)
+            match stored:
+                case StoredModel():
+                    MODELS.add(connection, stored, tenant=tenant)
+                    added = Action.MODEL_ADDED
+                case StoredDataset():
+                    DATASETS.add(connection, stored, tenant=tenant)
+                    added = Action.DATASET_ADDED
+            audit.note(connection, self._caller, added, stored.ref.id, at=now)
+
+    def delete_upload(self, upload_id: str) -> str:
+        """Forget an upload and return the key of its file, for the caller to remove.
+
+        Raises:
+            UploadNotFoundError: there is no such upload, or it is whole.
+        """
+        with self._changing(Action.UPLOAD_DELETED, upload_id) as (connection, now):
+            upload = partial_uploads.find(connection, upload_id, self._mine, at=now)
+            partial_uploads.forget(connection, upload.id)
+            return upload.key
 
     # Jobs
 

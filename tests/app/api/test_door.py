@@ -21,6 +21,14 @@ WITHOUT_IDS = {
     ("post", "/v1/jobs/preflight"),
     ("post", "/v1/models"),
     ("post", "/v1/datasets"),
+    ("post", "/v1/uploads"),
+    ("options", "/v1/uploads"),
+}
+#: What an upload in pieces is asked with; nothing else minds.
+TUS = {
+    "Tus-Resumable": "1.0.0",
+    "Upload-Offset": "0",
+    "Content-Type": "application/offset+octet-stream",
 }
 SENDERS = 50
 
@@ -61,10 +69,14 @@ def of_them(theirs, worker, model, data):
     """Everything that the other tenant has, by the name of the parameter that would ask for it."""
     job = theirs.submit(model, data).json()
     worker.succeed(job["id"])
+    # "model" in base64.
+    metadata = {"Upload-Length": "1", "Upload-Metadata": "kind bW9kZWw="}
+    begun = theirs.post("/v1/uploads", headers={**TUS, **metadata})
     return {
         "job_id": job["id"],
         "model_id": job["model"]["id"],
         "dataset_id": job["dataset"]["id"],
+        "upload_id": begun.headers["Location"].rpartition("/")[2],
         "name": "model.keras",
     }
 
@@ -93,10 +105,10 @@ class AnyId(dict):
 
 def test_no_route_tells_that_a_thing_of_another_tenant_exists(ours, theirs, of_them):
     asking = [(method, path) for method, path in ROUTES if (method, path) not in WITHOUT_IDS]
-    asking += [("head", path) for method, path in asking if path.endswith("{name}")]
+    asking += [("head", path) for _, path in asking if path.endswith(("{name}", "{upload_id}"))]
 
     answers = {
-        (method, path): ours.request(method, path.format_map(of_them)).status_code
+        (method, path): ours.request(method, path.format_map(of_them), headers=TUS).status_code
         for method, path in asking
     }
 

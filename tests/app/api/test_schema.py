@@ -86,6 +86,10 @@ def test_every_call_of_the_contract_is_there(schema):
         ("POST", "/v1/datasets"),
         ("GET", "/v1/datasets/{dataset_id}"),
         ("DELETE", "/v1/datasets/{dataset_id}"),
+        ("OPTIONS", "/v1/uploads"),
+        ("POST", "/v1/uploads"),
+        ("PATCH", "/v1/uploads/{upload_id}"),
+        ("DELETE", "/v1/uploads/{upload_id}"),
         ("GET", "/livez"),
         ("GET", "/readyz"),
     }

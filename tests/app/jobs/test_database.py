@@ -18,6 +18,7 @@ from app.jobs.migrations.versions import (
     r0003_workers,
     r0005_webhooks,
     r0006_retention,
+    r0007_partial_uploads,
 )
 from app.jobs.store import Store
 from app.jobs.submissions import Idempotency
@@ -60,6 +61,7 @@ def test_what_the_migrations_made_they_can_take_back(engine, caller):
     from alembic.operations import Operations
 
     with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+        r0007_partial_uploads.downgrade()
         r0006_retention.downgrade()
         r0005_webhooks.downgrade()
         r0003_workers.downgrade()
