@@ -25,10 +25,11 @@ from app.jobs.store import Store
 from app.jobs.workers import Workers
 from app.settings import Settings
 from worker import tasks
+from worker.bounds import Bounds
 from worker.housekeeping import Housekeeper
 from worker.reaper import Reaper
 from worker.runners import RunnerPool
-from worker.supervisor import Bounds, Supervisor
+from worker.supervisor import Supervisor
 from worker.workplace import workplace
 
 logger = logging.getLogger(__name__)

@@ -12,14 +12,17 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from app.jobs.formats import FILE_NAMES, SUFFIXES, ArtifactFormat
 from app.jobs.job import Notice
 from app.jobs.result import ArtifactResult
+from worker.dialogue import Dialogue, out_of_turn
 from worker.errors import RefusedError, RunnerDiedError
+from worker.job_files import moved
 from worker.messages import (
+    Checked,
     CheckOrder,
+    Converted,
     ConvertedFile,
     ConvertOrder,
     FileChecked,
@@ -33,38 +36,19 @@ from worker.messages import (
 from worker.runners import Runner, RunnerPool
 
 
-class Run(Protocol):
-    """How a runner carries out an order."""
-
-    def __call__(
-        self,
-        runner: Runner,
-        order: ConvertOrder | CheckOrder,
-        *,
-        on_file: Callable[[FileReport], None],
-    ) -> object:
-        """Give the runner its order, and follow it to its end.
-
-        Raises:
-            RunnerDiedError: the runner is gone, or spoke out of turn.
-            RefusedError: it took too much, or says that it cannot.
-        """
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class OtherFiles:
     """What becomes of the formats that were asked for besides ``keras``.
 
     Args:
         runners: Who does the work.
-        run: See there.
+        dialogue: How it is talked to.
         source: The order to verify the file that they are made from.
         faults: Filled with why some of them will not be published.
     """
 
     runners: RunnerPool
-    run: Run
+    dialogue: Dialogue
     source: VerifyOrder
     faults: list[Notice] = field(default_factory=list)
 
@@ -115,7 +99,10 @@ class OtherFiles:
         """Have the order carried out, until all is reported or its runner gives out."""
         fault = "the process at work on it did not say what became of it"
         try:
-            self.run(runner, order, on_file=receive)
+            if isinstance(order, ConvertOrder):
+                self.dialogue.follow(runner, order, answer=Converted, on_file=receive)
+            else:
+                self.dialogue.follow(runner, order, answer=Checked, on_file=receive)
         except (RunnerDiedError, RefusedError) as error:
             fault = _words(error)
         if waiting:
@@ -138,7 +125,7 @@ class OtherFiles:
                 written.append(ConvertedFile(format=form, path=path, dense=dense, remarks=remarks))
                 waiting.pop(0)
             case _:
-                raise _out_of_turn()
+                raise out_of_turn()
         # Who will hold them to account can be imported meanwhile.
         self.runners.refill()
 
@@ -159,7 +146,7 @@ class OtherFiles:
                 checked.append(artifact)
                 waiting.pop(0)
             case _:
-                raise _out_of_turn()
+                raise out_of_turn()
 
     def _give_up(self, waiting: list[ArtifactFormat], fault: str) -> None:
         name = FILE_NAMES[waiting.pop(0)]
@@ -188,18 +175,6 @@ class OtherFiles:
                     moved(runner.folder / path.name, to=path.parent)
 
 
-def moved(path: Path, *, to: Path) -> Path:
-    """Move a file out of a runner's reach.
-
-    Raises:
-        RunnerDiedError: it is not there, or no file any more.
-    """
-    if path.is_symlink() or not path.is_file():
-        message = f"The process that prunes the model left no file {path.name!r} behind."
-        raise RunnerDiedError(message)
-    return path.rename(to / path.name)
-
-
 def _in(folder: Path, file: ConvertedFile) -> ConvertedFile:
     paths = {"path": folder / file.path.name, "dense": folder / file.dense.name}
     return file.model_copy(update=paths)
@@ -212,7 +187,3 @@ def _is_of(artifact: ArtifactResult, waiting: Sequence[ArtifactFormat]) -> bool:
 
 def _words(error: RunnerDiedError | RefusedError) -> str:
     return error.failure.message if isinstance(error, RefusedError) else str(error)
-
-
-def _out_of_turn() -> RunnerDiedError:
-    return RunnerDiedError("The process that prunes the model spoke out of turn.")

@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 
 from app.jobs.job import JobStatus
+from worker.bounds import Bounds
 from worker.runners import RunnerPool
-from worker.supervisor import Bounds, Supervisor
+from worker.supervisor import Supervisor
 
 _BOUNDS = {
     "lease": timedelta(seconds=30),

@@ -17,8 +17,9 @@ from app.jobs.database import create_engine, reading
 from app.jobs.errors import BackendUnavailableError
 from app.jobs.job import JobStatus, Stage
 from app.jobs.tables import audit
+from worker.bounds import Bounds
 from worker.runners import RunnerPool
-from worker.supervisor import Bounds, Supervisor
+from worker.supervisor import Supervisor
 
 _BOUNDS = Bounds(
     lease=timedelta(seconds=30),
@@ -455,7 +456,7 @@ def test_a_stopping_worker_has_its_job_written_down(house, worker):
 def test_who_pauses_waits_no_longer_than_a_moment_for_a_training_that_hangs(
     house, worker, monkeypatch
 ):
-    monkeypatch.setattr("worker.supervisor._SECONDS_TO_WRITE_DOWN", 0.2)
+    monkeypatch.setattr("worker.dialogue._SECONDS_TO_WRITE_DOWN", 0.2)
     claim = house.claim()
     hangs = _UNTIL_ASKED.replace("write_down", "time.sleep(60); write_down")
     caller = _once_trained(house, claim.job.id, lambda: house.caller.request_pause(claim.job.id))
@@ -540,7 +541,7 @@ def test_a_worker_without_room_for_the_files_hands_the_job_back(house, worker, m
     def run_out_of_room(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("worker.supervisor._Attempt._fetch", run_out_of_room)
+    monkeypatch.setattr("worker.job_files.JobFiles._fetch", run_out_of_room)
     worker(_PRELUDE + _SUCCESS).supervise(claim)
 
     job = house.store.job(claim.job.id)
