@@ -100,8 +100,6 @@ class Stopwatch:
         network: What the model is.
         model: Compiled.
         callbacks: Those that it is trained with.
-        update_at: Remainder, by ``FREQUENCY``, of the steps in whose time a mask update falls,
-            the first being step 1.
     """
 
     def __init__(
@@ -111,7 +109,6 @@ class Stopwatch:
         model: Any,
         *,
         callbacks: Sequence[Any] = (),
-        update_at: int = 0,
     ) -> None:
         ends: list[float] = []
 
@@ -126,7 +123,6 @@ class Stopwatch:
         self._batch_size = network.batch_size
         self._callbacks = [*callbacks, Ends()]
         self._ends = ends
-        self._update_at = update_at
         self._done = 0
 
     def time(self, images: NDArray[Any], labels: NDArray[Any]) -> tuple[float, float]:
@@ -147,7 +143,7 @@ class Stopwatch:
             callbacks=self._callbacks,
         )
         steps = np.diff(self._ends)[_WARM_UP - 1 :]
-        first = self._done + _WARM_UP + 1
-        with_update = (self._update_at - first) % FREQUENCY
+        # On both sides it falls in the steps that FREQUENCY divides, the first being step 1.
+        with_update = -(self._done + _WARM_UP + 1) % FREQUENCY
         self._done += _STEPS
         return float(steps.sum()), float(steps[with_update] - np.median(steps))

@@ -17,8 +17,11 @@ def magnitude(weights: NDArray[Any]) -> Scores:
     >>> magnitude(np.array([-3.0, 0.5]))
     array([3. , 0.5])
     """
-    wide = np.float64 if weights.dtype == np.float64 else np.float32
-    return np.abs(weights.astype(wide, copy=False))
+    return np.abs(weights.astype(_wide(weights), copy=False))
+
+
+def _wide(weights: NDArray[Any]) -> type[np.floating[Any]]:
+    return np.float64 if weights.dtype == np.float64 else np.float32
 
 
 class Magnitudes:
@@ -46,6 +49,18 @@ class Magnitudes:
     def ravel(self) -> Self:
         """Return the same in one line, in C order."""
         return type(self)(self._weights.ravel())
+
+    def buffer(self, size: int) -> Scores:
+        """Return memory for so many of them, see ``read``."""
+        return np.empty(size, dtype=_wide(self._weights))
+
+    def read(self, where: slice, buffer: Scores) -> Scores:
+        """Return those of a slice of one line, in the front of ``buffer``.
+
+        Fresh memory for every piece of a large tensor takes longer than all that is done with it.
+        """
+        weights = self._weights[where]
+        return np.abs(weights, out=buffer[: weights.size])
 
     def __getitem__(self, where: slice | EllipsisType | NDArray[np.intp]) -> Scores:
         return magnitude(self._weights[where])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -18,10 +18,12 @@ from pruning_core.criterion import Magnitudes, Scores
 
 Mask = NDArray[np.bool_]
 
+#: Bytes; at a multiple of these a mask begins, so that a backend can take it over as it is.
+ALIGNMENT = 64
 #: Scores that are looked at together: few enough for a core's cache.
 _PIECE = 1 << 18
 #: Scores that a thread takes at a time.
-_STRETCH = 4 * _PIECE
+_STRETCH = 16 * _PIECE
 #: Scores that are drawn to guess where the threshold lies.
 _SAMPLE = 1 << 17
 
@@ -114,9 +116,9 @@ def _guessed_bracket(flat: Scores | Magnitudes, pruned: int) -> _Bracket:
 
 def _kept_by_bracket(flat: Scores | Magnitudes, pruned: int, bracket: _Bracket) -> Mask | None:
     """Return the mask; ``None`` where the threshold lies outside the bracket."""
-    kept = np.empty(flat.size, dtype=np.bool_)
+    kept = _aligned(flat.size)
     inside = _split(flat, bracket, kept)
-    missing = pruned - (kept.size - int(np.count_nonzero(kept)))
+    missing = pruned - inside.below
     if missing <= 0:
         is_found = _keep_first_of(bracket.low, flat, -missing, kept)
     elif missing <= inside.scores.size:
@@ -130,18 +132,25 @@ def _kept_by_bracket(flat: Scores | Magnitudes, pruned: int, bracket: _Bracket) 
     return kept if is_found else None
 
 
+def _aligned(size: int) -> Mask:
+    memory = np.empty(size + ALIGNMENT, dtype=np.bool_)
+    begin = -memory.ctypes.data % ALIGNMENT
+    return memory[begin : begin + size]
+
+
 @dataclass(frozen=True)
 class _Inside:
     """The scores that lie between the two of a bracket."""
 
+    below: int  #: How many do not lie above the lower of the two.
     places: NDArray[np.intp]  #: Rising.
     scores: Scores
 
     def lowest(self, count: int) -> NDArray[np.intp]:
         """Return the places of the lowest; of equal scores, the later first."""
         threshold = _nth_lowest(self.scores, count)
-        below = self.places[self.scores < threshold]
-        tied = self.places[self.scores == threshold]
+        below = self.places.compress(self.scores < threshold)
+        tied = self.places.compress(self.scores == threshold)
         return np.concatenate([below, tied[tied.size - (count - below.size) :]])
 
 
@@ -157,27 +166,32 @@ def _split(flat: Scores | Magnitudes, bracket: _Bracket, kept: Mask) -> _Inside:
 
 
 def _split_stretch(flat: Scores | Magnitudes, bracket: _Bracket, kept: Mask, start: int) -> _Inside:
-    return _joined(
-        [
-            _split_piece(flat, bracket, kept, at)
-            for at in range(start, min(start + _STRETCH, flat.size), _PIECE)
-        ]
-    )
+    read = _reader(flat)
+    inside: list[_Inside] = []
+    for at in range(start, min(start + _STRETCH, flat.size), _PIECE):
+        piece = slice(at, at + _PIECE)
+        scores = read(piece)
+        if not (np.isfinite(scores.min()) and np.isfinite(scores.max())):
+            require_finite("scores", flat[:])
+        above_low = np.greater(scores, bracket.low, out=kept[piece])
+        places = np.flatnonzero(above_low & (scores < bracket.high))
+        below = scores.size - int(np.count_nonzero(above_low))
+        inside.append(_Inside(below, places + at, scores[places]))
+    return _joined(inside)
 
 
-def _split_piece(flat: Scores | Magnitudes, bracket: _Bracket, kept: Mask, start: int) -> _Inside:
-    scores = flat[start : start + _PIECE]
-    if not (np.isfinite(scores.min()) and np.isfinite(scores.max())):
-        require_finite("scores", flat[:])
-    above_low = np.greater(scores, bracket.low, out=kept[start : start + _PIECE])
-    inside = np.flatnonzero(above_low & (scores < bracket.high))
-    return _Inside(inside + start, scores[inside])
+def _reader(flat: Scores | Magnitudes) -> Callable[[slice], Scores]:
+    """Return what reads a piece; what it returns holds until the next is read."""
+    if isinstance(flat, np.ndarray):
+        return flat.__getitem__
+    return partial(flat.read, buffer=flat.buffer(min(_PIECE, flat.size)))
 
 
 def _joined(parts: Sequence[_Inside]) -> _Inside:
     return _Inside(
-        np.concatenate([part.places for part in parts]),
-        np.concatenate([part.scores for part in parts]),
+        below=sum(part.below for part in parts),
+        places=np.concatenate([part.places for part in parts]),
+        scores=np.concatenate([part.scores for part in parts]),
     )
 
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from pruning_core.acceleration import compiled, zero_except
+from pruning_core.acceleration import compiled, taken_over, zero_except
 from pruning_core.mask import Mask
 from pruning_core.randomness import RandomState
 
@@ -120,12 +120,13 @@ class PruningOptimizer(keras.optimizers.Optimizer):
         """Replace masks and apply them.
 
         Args:
-            masks: New masks by position, see ``pruned``; the others stay as they are.
+            masks: New masks by position, see ``pruned``; the others stay as they are. Taken over:
+                whoever gives them writes to them no more.
             up_to: Step up to which no further update is due.
         """
         for position, mask in zip(self.pruned, self._masks, strict=True):
             if position in masks:
-                mask.assign(masks[position])
+                mask.assign(taken_over(masks[position]))
         self._done_up_to.assign(up_to)
         self.apply_masks()
 

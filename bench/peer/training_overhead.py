@@ -44,7 +44,6 @@ def main() -> None:
         network,
         compiled(keras, _wrapped(network, weights, constant)),
         callbacks=[tfmot.sparsity.keras.UpdatePruningStep()],
-        update_at=1,  # it falls in the step after
     )
     answer("ready")
     for request in asked:

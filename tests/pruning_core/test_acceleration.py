@@ -7,6 +7,7 @@ from keras import layers
 
 import pruning_core as pc
 from pruning_core import acceleration
+from pruning_core.mask import keep_highest
 from pruning_core.optimizer import PruningOptimizer
 from pruning_core.training import Pruning
 
@@ -293,3 +294,22 @@ def test_a_training_can_be_repeated_to_the_last_bit():
 
     for one, other in zip(*weights, strict=True):
         assert (one == other).all()
+
+
+def test_a_mask_is_taken_over_without_a_copy():
+    mask = keep_highest(RNG.random((30, 5)), 0.5)
+
+    tensor = acceleration.taken_over(mask)
+
+    assert np.shares_memory(memoryview(tensor), mask)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        pytest.param(np.empty(80, np.bool_)[1:][:20].reshape(4, 5), id="somewhere in memory"),
+        pytest.param(keep_highest(RNG.random((5, 4)), 0.5).T, id="not in C order"),
+    ],
+)
+def test_a_mask_that_a_tensor_cannot_be_is_left_to_keras(mask):
+    assert acceleration.taken_over(mask) is mask
