@@ -31,6 +31,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from app.api.methods import allowed_methods
 from app.jobs.errors import (
     ArtifactNotFoundError,
     BackendUnavailableError,
@@ -413,7 +414,10 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     status = HTTPStatus(error.status_code)
     kind = _Kind(status, status.name.lower(), status.phrase)
     detail = f"{request.method} {request.url.path}: {error.detail}"
-    return _problem(kind, detail, headers=error.headers or {})
+    headers = error.headers or {}
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"Allow": allowed_methods(request)}
+    return _problem(kind, detail, headers=headers)
 
 
 async def _answer_validation(request: Request, error: Exception) -> JSONResponse:

@@ -22,6 +22,8 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 _POLL_SECONDS = 0.25
 _AT_ONCE = 1000
+#: Of what a database can be asked for.
+_HIGHEST_ID = 2**63 - 1
 _KEEP_ALIVE_SECONDS = 15.0
 
 
@@ -46,8 +48,10 @@ async def list_events(
     job_id: str,
     services: ServicesDep,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
-    last_event_id: Annotated[int, Header(ge=0)] = 0,
-    after: Annotated[int, Query(ge=0, description="Only events with a greater id")] = 0,
+    last_event_id: Annotated[int, Header(ge=0, le=_HIGHEST_ID)] = 0,
+    after: Annotated[
+        int, Query(ge=0, le=_HIGHEST_ID, description="Only events with a greater id")
+    ] = 0,
 ) -> Response:
     """Tell what happened to a job.
 

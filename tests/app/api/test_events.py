@@ -100,3 +100,20 @@ def test_a_last_event_that_cannot_be_is_refused(client, ended, last):
     answer = client.get(ended, headers={**STREAM, "Last-Event-ID": last})
 
     assert answer.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        pytest.param(2**63 - 1, 200, id="the highest"),
+        pytest.param(2**63, 422, id="one more"),
+        pytest.param(10**30, 422, id="many more"),
+    ],
+)
+def test_an_id_that_no_event_can_have_is_refused(client, job, number, status):
+    path = f"/v1/jobs/{job['id']}/events"
+
+    asked = client.get(path, params={"after": number})
+    taken_up = client.get(path, headers={"Last-Event-ID": str(number)})
+
+    assert (asked.status_code, taken_up.status_code) == (status, status)
