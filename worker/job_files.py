@@ -182,6 +182,7 @@ class JobFiles:
             format=artifact.format,
             bytes=artifact.bytes,
             sha256=artifact.sha256,
+            compressed_bytes=sum(each.bytes for each in artifact.compressed),
         )
 
     def _keys(self, artifact: ArtifactResult) -> dict[str, str]:

@@ -45,6 +45,7 @@ class StoredArtifact(BaseModel):
     format: str  #: As the spec calls it, for example ``keras``.
     bytes: int
     sha256: str  #: In hexadecimal.
+    compressed_bytes: int = 0  #: Of its compressed forms, which lie beside it, all together.
 
 
 class StoredCheckpoint(BaseModel):

@@ -17,7 +17,8 @@ _UNFINISHED = [status for status in JobStatus if not status.is_final]
 class Quota:
     """Bounds of one tenant."""
 
-    stored_bytes: int  #: Of models, datasets and artifacts together, those still sent included.
+    #: Of models, datasets and artifacts together, those still sent and compressed forms included.
+    stored_bytes: int
     unfinished_jobs: int
 
     def require_room_for_bytes(self, connection: Connection, tenant: str, count: int) -> None:
@@ -43,7 +44,7 @@ class Quota:
 def stored_bytes(connection: Connection, tenant: str) -> int:
     """Return how many bytes of files the tenant keeps here, and is sending in pieces."""
     of_jobs = (
-        select(func.sum(artifacts.c.bytes))
+        select(func.sum(artifacts.c.bytes + artifacts.c.compressed_bytes))
         .join(jobs, jobs.c.id == artifacts.c.job_id)
         .where(jobs.c.tenant == tenant)
     )

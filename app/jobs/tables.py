@@ -168,6 +168,8 @@ artifacts = Table(
     Column("format", String(32), nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("sha256", String(64), nullable=False),
+    #: Of its compressed forms, all together.
+    Column("compressed_bytes", BigInteger, nullable=False),
 )
 
 idempotency_keys = Table(

@@ -19,7 +19,9 @@ from app.jobs.migrations.versions import (
     r0005_webhooks,
     r0006_retention,
     r0007_partial_uploads,
+    r0008_compressed_forms,
 )
+from app.jobs.result import ArtifactResult, Compressed
 from app.jobs.store import Store
 from app.jobs.submissions import Idempotency
 from app.jobs.tables import metadata
@@ -61,6 +63,7 @@ def test_what_the_migrations_made_they_can_take_back(engine, caller):
     from alembic.operations import Operations
 
     with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+        r0008_compressed_forms.downgrade()
         r0007_partial_uploads.downgrade()
         r0006_retention.downgrade()
         r0005_webhooks.downgrade()
@@ -90,6 +93,39 @@ def test_what_was_there_before_tenants_were_is_the_local_ones(engine, store, min
         assert events_of(connection, job.id) == 1
 
 
+def test_compressed_forms_that_were_there_before_they_counted_count(
+    engine, store, caller, result, artifact
+):
+    from alembic.operations import Operations
+
+    claim = caller.claimed()
+    forms = tuple(
+        Compressed(encoding=encoding, bytes=size, sha256="d" * 64)
+        for encoding, size in (("gzip", 30), ("zstd", 12))
+    )
+    measured = ArtifactResult(
+        name="model.keras",
+        format="keras",
+        bytes=5_000_000_000,
+        compressed_bytes=30,
+        sha256="c" * 64,
+        verified=True,
+        max_abs_error=0.0,
+        metrics={},
+        latency_ms=1.0,
+        compressed=forms,
+    )
+    store.succeed(claim, result.model_copy(update={"artifacts": (measured,)}), [artifact(claim)])
+
+    with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+        r0008_compressed_forms.downgrade()
+        r0008_compressed_forms.upgrade()
+        tenant = connection.execute(text("SELECT tenant FROM jobs")).scalar_one()
+
+        uploads = claim.job.model.bytes
+        assert quotas.stored_bytes(connection, tenant) == 5_000_000_000 + uploads + 42
+
+
 def events_of(connection, job_id):
     query = text("SELECT count(*) FROM events WHERE job_id = :id")
     return connection.execute(query, {"id": job_id}).scalar()
@@ -107,7 +143,7 @@ def test_every_connection_to_sqlite_is_set_up(engine, pragma, value):
 
 def test_a_part_without_its_job_is_refused(engine):
     with pytest.raises(IntegrityError, match="FOREIGN KEY"), writing(engine) as connection:
-        connection.exec_driver_sql("INSERT INTO artifacts VALUES ('job_none','n','k','f',1,'s')")
+        connection.exec_driver_sql("INSERT INTO artifacts VALUES ('job_none','n','k','f',1,'s',0)")
 
 
 def test_what_raises_writes_nothing(engine, store, caller):

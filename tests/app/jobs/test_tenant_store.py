@@ -143,6 +143,14 @@ class TestQuota:
         with pytest.raises(StorageQuotaError, match="5000000100 are taken"):
             bounded(stored_bytes=10**9).require_room(more_bytes=1, more_jobs=0)
 
+    def test_compressed_forms_of_artifacts_count(self, store, bounded, caller, result, artifact):
+        claim = caller.claimed()
+        packed_beside = artifact(claim).model_copy(update={"compressed_bytes": 7})
+        store.succeed(claim, result, [packed_beside])
+
+        with pytest.raises(StorageQuotaError, match="5000000107 are taken"):
+            bounded(stored_bytes=10**9).require_room(more_bytes=1, more_jobs=0)
+
     def test_what_others_store_does_not_count(self, bounded, theirs, unstored):
         theirs.add_model(unstored())
 
