@@ -29,7 +29,6 @@ import dataclasses
 import functools
 import inspect
 import json
-import os
 import statistics
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -41,7 +40,7 @@ import keras
 
 import pruning_core as pc
 from bench import peer
-from bench.data import TASKS, Samples
+from bench.data import TASKS, Samples, add_data_folder
 from bench.dense import Dense, accuracy_of, samples_of, task_fingerprint, trained
 from bench.kept import Kept
 
@@ -117,8 +116,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    folder = os.environ.get("ESPALIER_BENCH_DATA", "../shared/data")
-    parser.add_argument("--data", type=Path, default=Path(folder))
+    add_data_folder(parser)
     parser.add_argument("--keep", type=Path, required=True)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--sparsities", nargs="+", type=float, default=SPARSITIES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+def add_data_folder(parser: argparse.ArgumentParser) -> None:
+    """Let it be said where the data is."""
+    default = os.environ.get("ESPALIER_BENCH_DATA", "../shared/data")
+    parser.add_argument(
+        "--data", type=Path, default=Path(default), help="folder of mnist.npz and imdb.npz"
+    )
 
 
 @dataclass(frozen=True, eq=False)

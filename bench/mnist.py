@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pruning_core as pc
+from bench.data import add_data_folder
 from bench.models import mnist_cnn
 
 EPOCHS = 2
@@ -76,8 +76,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    default = os.environ.get("ESPALIER_BENCH_DATA", "../shared/data")
-    parser.add_argument("--data", type=Path, default=Path(default), help="folder of mnist.npz")
+    add_data_folder(parser)
     return parser.parse_args()
 
 

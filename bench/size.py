@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,7 +40,7 @@ from app.jobs.intake.model import summarise_model
 from app.jobs.plan import plan
 from app.jobs.spec import JobSpec
 from bench import models, peer
-from bench.data import TASKS, Samples
+from bench.data import TASKS, Samples, add_data_folder
 from bench.dense import Dense, accuracy_of, samples_of, task_fingerprint, trained
 from bench.entropy import bound_bytes, litert_bound_bytes
 from bench.kept import Kept
@@ -93,8 +92,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    folder = os.environ.get("ESPALIER_BENCH_DATA", "../shared/data")
-    parser.add_argument("--data", type=Path, default=Path(folder))
+    add_data_folder(parser)
     parser.add_argument("--keep", type=Path, required=True)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--patterns", nargs="+", choices=PATTERNS, default=PATTERNS)

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -38,6 +37,7 @@ from numpy.typing import NDArray
 
 import pruning_core as pc
 from bench import peer
+from bench.data import add_data_folder
 from bench.stopwatch import (
     FREQUENCY,
     INITIAL_SPARSITY,
@@ -82,8 +82,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    default = os.environ.get("ESPALIER_BENCH_DATA", "../shared/data")
-    parser.add_argument("--data", type=Path, default=Path(default), help="folder of mnist.npz")
+    add_data_folder(parser)
     names = [*NETWORKS, _LARGE]
     parser.add_argument("--models", nargs="+", choices=names, default=names, metavar="NAME")
     parser.add_argument("--rounds", type=int, default=9, help="of 100 steps a training")

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from pathlib import Path
 import keras
 
 import pruning_core as pc
-from bench.data import TASKS, Samples
+from bench.data import TASKS, Samples, add_data_folder
 from bench.dense import Dense, accuracy_of, samples_of, trained
 from bench.kept import Kept
 from pruning_core.batch_norm import recalibrate
@@ -66,8 +65,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    folder = os.environ.get("ESPALIER_BENCH_DATA", "../shared/data")
-    parser.add_argument("--data", type=Path, default=Path(folder))
+    add_data_folder(parser)
     parser.add_argument("--keep", type=Path, required=True)
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     return parser.parse_args()
