@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from sqlalchemy import Engine
 
+from app.api.answers import Answers
 from app.api.application import create_app
 from app.api.backends import Backends
 from app.api.door import is_loopback
@@ -16,7 +17,7 @@ from app.api.turns import Turns
 from app.courier import Courier
 from app.jobs.artifacts import ArtifactStore
 from app.jobs.confinement.trial import ascertain
-from app.jobs.database import create_engine, migrate
+from app.jobs.database import Revision, create_engine, migrate
 from app.jobs.intake.run import Checks
 from app.jobs.keys import Keys
 from app.jobs.queue import Doorbell
@@ -46,11 +47,13 @@ def open_backends(settings: Settings) -> Generator[Backends]:
     remove_abandoned(incoming)
     with (
         _opened_database(settings) as engine,
+        closing(Revision(engine)) as revision,
         Checks(timeout_seconds=settings.check_timeout_seconds) as checks,
         Courier(Webhooks(engine), allow_private=settings.webhook_private),
     ):
         yield Backends(
             store=Store(engine, max_attempts=settings.max_attempts),
+            answers=Answers(revision.number),
             workers=Workers(engine),
             keys=Keys(engine),
             files=ArtifactStore(

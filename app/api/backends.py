@@ -10,6 +10,7 @@ from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Request
 
+from app.api.answers import Answers
 from app.api.rates import RateLimit
 from app.api.turns import Turns
 from app.jobs.artifacts import ArtifactStore
@@ -26,6 +27,7 @@ class Backends:
     """The collaborators of the process, and the operator's limits."""
 
     store: Store
+    answers: Answers  #: Of the store, for who polls.
     workers: Workers
     keys: Keys
     files: ArtifactStore
@@ -46,7 +48,7 @@ class Backends:
 OpenBackends: TypeAlias = Callable[[], AbstractContextManager[Backends]]
 
 
-def _backends_of(request: Request) -> Backends:
+async def _backends_of(request: Request) -> Backends:
     return request.state.backends
 
 

@@ -85,10 +85,15 @@ def list_jobs(
     return JobPage(jobs=tuple(JobView.of(job) for job in page.jobs), next_cursor=page.next_cursor)
 
 
-@router.get("/{job_id}", responses=problem_responses(404, 503))
-def get_job(job_id: str, services: ServicesDep) -> JobView:
+@router.get("/{job_id}", response_model=JobView, responses=problem_responses(404, 503))
+async def get_job(job_id: str, services: ServicesDep) -> Response:
     """Show a job: where it stands, how far it is, and in the end its result."""
-    return JobView.of(services.store.job(job_id))
+
+    def look() -> str:
+        return JobView.of(services.store.job(job_id)).model_dump_json()
+
+    shown = await services.answers.to(("job", job_id), look)
+    return Response(shown, media_type="application/json")
 
 
 @router.get("/{job_id}/metrics", responses=problem_responses(404, 503))

@@ -11,13 +11,15 @@ from typing import Annotated
 
 from fastapi import Depends
 
-from app.api.backends import BackendsDep
+from app.api.answers import TenantAnswers
+from app.api.backends import Backends, BackendsDep
 from app.api.door import CallerDep
 from app.api.turns import Turns
 from app.jobs.artifacts import ArtifactStore
 from app.jobs.intake.run import Checks
 from app.jobs.queue import Doorbell
 from app.jobs.tenant_store import TenantStore
+from app.jobs.tenants import Caller
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,7 @@ class Services:
     """The collaborators of an endpoint, and the operator's limits."""
 
     store: TenantStore
+    answers: TenantAnswers
     files: ArtifactStore
     doorbell: Doorbell
     checks: Checks
@@ -36,10 +39,11 @@ class Services:
     retention_seconds: int | None  #: The longest that a job is kept; ``None`` for ever.
 
 
-def services_for(backends: BackendsDep, caller: CallerDep) -> Services:
+def services_for(backends: Backends, caller: Caller) -> Services:
     """Return what an endpoint works with when ``caller`` calls."""
     return Services(
         store=backends.store.of(caller, quota=backends.quota),
+        answers=TenantAnswers(backends.answers, caller.tenant),
         files=backends.files,
         doorbell=backends.doorbell,
         checks=backends.checks,
@@ -52,4 +56,9 @@ def services_for(backends: BackendsDep, caller: CallerDep) -> Services:
     )
 
 
-ServicesDep = Annotated[Services, Depends(services_for)]
+# Not a plain function, which would take a thread to do nothing but this.
+async def _services_of(backends: BackendsDep, caller: CallerDep) -> Services:
+    return services_for(backends, caller)
+
+
+ServicesDep = Annotated[Services, Depends(_services_of)]

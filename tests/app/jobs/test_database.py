@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +11,14 @@ from sqlalchemy.exc import IntegrityError
 
 from app.jobs import database, quotas
 from app.jobs.columns import UtcDateTime
-from app.jobs.database import create_engine, database_time, migrate, reading, writing
+from app.jobs.database import (
+    Revision,
+    create_engine,
+    database_time,
+    migrate,
+    reading,
+    writing,
+)
 from app.jobs.errors import BackendUnavailableError
 from app.jobs.migrations.versions import (
     r0001_first_tables,
@@ -167,6 +175,38 @@ def test_a_reader_sees_one_moment_and_never_waits(engine, caller):
         caller.add_model()
 
         assert connection.scalar(count) == 0
+
+
+def test_the_revision_is_another_one_after_each_commit_and_only_then(engine, caller):
+    with closing(Revision(engine)) as revision:
+        before = revision.number()
+        with reading(engine) as connection:
+            connection.execute(text("SELECT count(*) FROM models"))
+        unchanged = revision.number()
+        caller.add_model()
+
+        assert unchanged == before
+        assert revision.number() != before
+
+
+def test_the_revision_knows_what_another_process_commits(engine, url):
+    code = (
+        "import sys; from app.jobs.database import create_engine; from app.jobs.keys import Keys; "
+    )
+    code += "Keys(create_engine(sys.argv[1])).create('t')"
+    with closing(Revision(engine)) as revision:
+        before = revision.number()
+        subprocess.run([sys.executable, "-c", code, url], check=True)
+
+        assert revision.number() != before
+
+
+def test_without_its_file_there_is_no_revision(engine):
+    revision = Revision(engine)
+    revision.close()
+
+    with pytest.raises(BackendUnavailableError):
+        revision.number()
 
 
 def test_a_database_locked_for_too_long_is_unavailable(engine, url, monkeypatch):
