@@ -38,10 +38,24 @@ def main() -> int:
     try:
         answer = {"summary": summarise(path).model_dump(mode="json")}
     except RefusedFileError as error:
-        message = _printable(error.message)
-        answer = {"refusal": {"code": error.code, "message": message, "hint": error.hint}}
+        answer = _refusal(error)
+    except MemoryError:
+        answer = _refusal(_swollen())
     sys.stdout.write(json.dumps(answer))
     return 0
+
+
+def _refusal(error: RefusedFileError) -> dict[str, dict[str, str]]:
+    message = _printable(error.message)
+    return {"refusal": {"code": error.code, "message": message, "hint": error.hint}}
+
+
+def _swollen() -> RefusedFileError:
+    return RefusedFileError(
+        "too_large",
+        "The file asks for more memory than reading any model or dataset takes.",
+        hint="Save it again with the current Keras or NumPy and upload it again.",
+    )
 
 
 def _printable(message: str) -> str:

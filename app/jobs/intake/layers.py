@@ -21,6 +21,16 @@ from pruning_core.catalogue import ONE_CELL
 #: The largest published classifiers have about 1,000.
 _MAX_LAYERS = 2000
 
+#: Names stand in every progress report; those of the longest published networks have about 60.
+_LONGEST_NAME = 255
+
+#: What a layer computes in, or an input takes; mixed ones keep their weights in float32.
+_DTYPES = classes.names(
+    "bfloat16 bool float16 float32 float64 int8 int16 int32 int64 mixed_bfloat16 mixed_float16 "
+    "uint8 uint16 uint32 uint64"
+)
+_TAKE_TEXT = frozenset({"InputLayer", "TextVectorization"})
+
 _CONVOLUTIONS = classes.names(
     "Conv1D Conv2D Conv3D Conv1DTranspose Conv2DTranspose Conv3DTranspose "
     "DepthwiseConv1D DepthwiseConv2D"
@@ -101,6 +111,7 @@ class _Builder:
                 hint="Check how the model is built; if it is right, split it.",
             )
         path = _joined(parent, name or _name_of(config, class_name))
+        _require_numbers(config.get("dtype"), path, class_name)
         return Layer(
             path,
             class_name,
@@ -265,14 +276,27 @@ def _own_name(entry: Json) -> str:
 
 def _name_of(config: JsonObject, class_name: str) -> str:
     name = config.get("name")
-    if isinstance(name, str) and name and name.isascii() and name.isprintable() and "/" not in name:
+    if isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and _is_plain(name):
         return name
     raise RefusedFileError(
         "layer_name",
-        "A layer's name must be plain ASCII text without '/'. "
-        f"Received: {name!r} for a layer of class {class_name}.",
+        f"A layer's name must be plain ASCII text of at most {_LONGEST_NAME} characters without "
+        f"'/'. Received: {str(name)[:80]!r} for a layer of class {class_name}.",
         hint="Rename the layer (Keras' name= argument) and save the model again.",
     )
+
+
+def _is_plain(name: str) -> bool:
+    return name.isascii() and name.isprintable() and "/" not in name
+
+
+def _require_numbers(dtype: Json, path: str, class_name: str) -> None:
+    """Refuse a dtype, or a policy by its name, that Keras does not compute in."""
+    policy = dtype.get("config") if isinstance(dtype, dict) else None
+    name = policy.get("name") if isinstance(policy, dict) else dtype
+    takes_text = name == "string" and class_name in _TAKE_TEXT
+    if isinstance(name, str) and name not in _DTYPES and not takes_text:
+        raise bad_config(fault=f"gives layer '{path}' the dtype {name[:80]!r}, which is no number")
 
 
 def _require_distinct(layers: list[Layer]) -> None:

@@ -115,6 +115,8 @@ def _input(name: str, config: JsonObject, setting: str) -> TensorSpec:
     shape = config.get(setting, config.get("batch_input_shape"))
     if not isinstance(shape, list) or not shape:
         raise bad_config(fault=f"gives input '{name}' no shape: build the model before saving it")
+    if not all(size is None or isinstance(size, int) for size in shape):
+        raise bad_config(fault=f"gives input '{name}' a shape of no numbers: {str(shape)[:80]}")
     sizes = tuple(size if isinstance(size, int) else None for size in shape)
     dtype = config.get("dtype")
     is_plain = isinstance(dtype, str) and dtype.isascii() and dtype.isalnum()

@@ -210,6 +210,10 @@ def test_json_is_read():
         (_model({"class_name": "Dense"}), "bad_config"),
         (_model(_layer("TimeDistributed")), "bad_config"),
         (_model(_layer(name=None)), "layer_name"),
+        (_model(_layer(name="a" * 256)), "layer_name"),
+        (_model(_layer(dtype="object")), "bad_config"),
+        (_model(_layer(dtype="string")), "bad_config"),
+        (_model(_layer(dtype=_layer("DTypePolicy", name="float7"))), "bad_config"),
         (_model(_layer(name="a/b")), "layer_name"),
         (_model(_layer(), _layer("Conv2D")), "layer_name"),
         (_model(*(_layer(name=f"dense_{n}") for n in range(2001))), "too_many_layers"),
@@ -262,8 +266,9 @@ def test_output_units_are_told_only_where_they_are_plain(layers, units):
         _model(_layer()),
         _functional(_INPUT, inputs=[], outputs=[]),
         _functional(_INPUT, inputs=[["other", 0, 0]], outputs=[]),
+        _model(_layer("InputLayer", batch_shape=[None, "eight"])),
     ],
-    ids=["no layers", "no shape", "no inputs", "no such input"],
+    ids=["no layers", "no shape", "no inputs", "no such input", "a shape in words"],
 )
 def test_a_model_without_inputs_is_refused(config):
     with pytest.raises(RefusedFileError) as caught:

@@ -1,6 +1,9 @@
+import io
+import struct
 import subprocess
 import sys
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -59,6 +62,28 @@ def test_a_file_that_breaks_the_process_is_a_refusal(checks, tmp_path):
         checks.model(tmp_path / "absent.keras")
 
     assert caught.value.code == "check_crashed"
+
+
+def test_a_file_that_asks_for_more_memory_than_there_is_is_refused_in_words(checks, tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_bytes(_with_a_dictionary_of_4_gb())
+
+    with pytest.raises(RefusedFileError) as caught:
+        checks.model(path)
+
+    assert caught.value.code == "too_large"
+
+
+def _with_a_dictionary_of_4_gb():
+    """Return a model packed by LZMA, whose own header says how much it needs to be unpacked."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_LZMA) as archive:
+        for name in ("config.json", "metadata.json", "model.weights.h5"):
+            archive.writestr(name, "{}")
+    content = bytearray(file.getvalue())
+    # Behind the header and the name: version, length of the properties, and they.
+    struct.pack_into("<I", content, 30 + len("config.json") + 2 + 2 + 1, 0xFFFFFFF0)
+    return content
 
 
 def test_the_process_knows_nothing_of_its_surroundings(monkeypatch, tmp_path):
