@@ -104,7 +104,7 @@ def served(tmp_path_factory) -> Iterator[Served]:
     with open_backends(settings) as opened:
         backends = replace(opened, doorbell=RecordingDoorbell([]))
         _keep_model(backends)
-        with _listening(backends) as address:
+        with listening(backends) as address:
             yield Served(address, backends, folder)
 
 
@@ -126,7 +126,7 @@ def _keep_model(backends: Backends) -> None:
 
 
 @contextmanager
-def _listening(backends: Backends) -> Iterator[str]:
+def listening(backends: Backends) -> Iterator[str]:
     @contextmanager
     def opened():
         yield backends
