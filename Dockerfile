@@ -22,7 +22,7 @@ CMD ["python", "-m", "uvicorn", "app.main:app", "--host", "0.0.0.0", "--port", "
 
 FROM base AS worker
 COPY requirements/worker.txt requirements/
-RUN pip install --no-cache-dir --require-hashes -r requirements/worker.txt
+RUN pip install --no-cache-dir --require-hashes --no-deps -r requirements/worker.txt
 COPY pruning_core pruning_core
 COPY app app
 COPY worker worker

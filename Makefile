@@ -3,7 +3,9 @@
 
 PYTHON ?= python3
 RUN := .venv/bin/python -m
-UV := .venv/bin/uv pip install --python .venv/bin/python --system-certs --require-hashes
+# A lock is complete, and knows better than tf-keras which TensorFlow there is.
+UV := .venv/bin/uv pip install --python .venv/bin/python --system-certs --require-hashes --no-deps
+TF_KERAS := --overrides requirements/tf-keras.overrides
 LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --system-certs --custom-compile-command "make lock"
 
@@ -59,11 +61,11 @@ bench-startup: .venv/local.stamp  ## Time from POST to the first training step, 
 .PHONY: lock
 lock: .venv/tools.stamp  ## Write requirements/ from pyproject.toml, keeping every version that still fits.
 	$(LOCK) requirements/tools.in -o requirements/tools.txt
-	$(LOCK) pyproject.toml --all-extras --group dev -o requirements/dev.txt
-	$(LOCK) pyproject.toml --all-extras -c requirements/dev.txt -o requirements/local.txt
-	$(LOCK) pyproject.toml --extra worker -c requirements/dev.txt -o requirements/worker.txt
+	$(LOCK) pyproject.toml --all-extras --group dev $(TF_KERAS) -o requirements/dev.txt
+	$(LOCK) pyproject.toml --all-extras -c requirements/dev.txt $(TF_KERAS) -o requirements/local.txt
+	$(LOCK) pyproject.toml --extra worker --extra keras2 -c requirements/dev.txt $(TF_KERAS) -o requirements/worker.txt
 	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/api.txt
-	$(LOCK) requirements/peer.in --overrides requirements/peer.overrides -o requirements/peer.txt
+	$(LOCK) requirements/peer.in $(TF_KERAS) -o requirements/peer.txt
 	$(LOCK) requirements/jax.in -c requirements/dev.txt -o requirements/jax.txt
 	$(LOCK) requirements/torch.in -c requirements/dev.txt --overrides requirements/torch.overrides -o requirements/torch.txt
 

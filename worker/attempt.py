@@ -19,7 +19,15 @@ from worker.dialogue import Dialogue, out_of_turn
 from worker.errors import RefusedError
 from worker.event_files import event_file_name, write_event_file
 from worker.job_files import JobFiles, moved
-from worker.messages import Pruned, PruneOrder, Verified, VerifyOrder, masks_path
+from worker.messages import (
+    Pruned,
+    PruneOrder,
+    Translated,
+    TranslateOrder,
+    Verified,
+    VerifyOrder,
+    masks_path,
+)
 from worker.other_files import OtherFiles
 from worker.runners import Runner, RunnerPool
 
@@ -42,9 +50,10 @@ class Attempt:
     def carry_out(self) -> Job:
         """Prune, verify, publish; return the job as it is then."""
         model, dataset = self.files.uploads()
+        translated = self._translated(model) if model.summary.changes_for_keras_3 else None
         with self.runners.take() as runner:
             # Fetched while a runner that is not ready yet imports what it needs.
-            asked = self._prune_order(model, dataset, folder=runner.folder)
+            asked = self._prune_order(model, dataset, translated, folder=runner.folder)
             pruned = self.dialogue.follow(runner, asked, answer=Pruned)
             kept = _moved_order(_verify_order(asked, pruned), to=self.files.folder)
         others = OtherFiles(runners=self.runners, dialogue=self.dialogue, source=kept)
@@ -68,8 +77,24 @@ class Attempt:
         )
         return self.files.publish(result, self._records(run))
 
+    def _translated(self, model: StoredModel) -> Path:
+        """Return the model of Keras 2 as one of Keras 3, out of every runner's reach."""
+        with self.runners.take() as runner:
+            order = TranslateOrder(
+                folder=runner.folder,
+                model=self.files.fetched(model, runner.folder / "uploaded.h5"),
+                translated=runner.folder / "translated.h5",
+            )
+            self.dialogue.follow(runner, order, answer=Translated)
+            return moved(order.translated, to=self.files.folder)
+
     def _prune_order(
-        self, model: StoredModel, dataset: StoredDataset | None, *, folder: Path
+        self,
+        model: StoredModel,
+        dataset: StoredDataset | None,
+        translated: Path | None,
+        *,
+        folder: Path,
     ) -> PruneOrder:
         try:
             planned = plan(self._job.spec, model.summary, dataset and dataset.summary)
@@ -81,10 +106,11 @@ class Attempt:
             ) from error
         return PruneOrder(
             folder=folder,
-            model=self.files.fetched(model, folder / f"uploaded.{model.summary.format}"),
-            dataset=None
-            if dataset is None
-            else self.files.fetched(dataset, folder / "dataset.npz"),
+            model=self.files.fetched(model, folder / f"uploaded.{model.summary.format}")
+            if translated is None
+            else moved(translated, to=folder),
+            upload=self._upload_to_decode(dataset, folder),
+            dataset=self._arrays(dataset, folder),
             artifact=folder / _ARTIFACT,
             reference=folder / "reference.npz",
             spec=planned.spec,
@@ -92,6 +118,18 @@ class Attempt:
             checkpoint=self.files.last_checkpoint(folder),
             seconds_between_checkpoints=self.seconds_between_checkpoints,
         )
+
+    def _upload_to_decode(self, dataset: StoredDataset | None, folder: Path) -> Path | None:
+        if dataset is None or dataset.summary.kind == "npz":
+            return None
+        return self.files.fetched(dataset, folder / f"uploaded-data.{dataset.summary.suffix}")
+
+    def _arrays(self, dataset: StoredDataset | None, folder: Path) -> Path | None:
+        """Return where the arrays are, or will be once they are decoded."""
+        if dataset is None:
+            return None
+        path = folder / "dataset.npz"
+        return self.files.fetched(dataset, path) if dataset.summary.kind == "npz" else path
 
     def _take_compressed(self, artifact: ArtifactResult, runner: Runner) -> None:
         if artifact.name != _ARTIFACT:

@@ -36,6 +36,7 @@ from worker.messages import (
     Refused,
     Report,
     StageBegun,
+    Translated,
     Verified,
 )
 from worker.pulse import Pulse
@@ -48,7 +49,7 @@ _SECONDS_BETWEEN_CHECKS = 0.2
 #: and be written down; if it does not, the last checkpoint stands.
 _SECONDS_TO_WRITE_DOWN = 5.0
 
-_Answer = TypeVar("_Answer", Pruned, Verified, Converted, Checked)
+_Answer = TypeVar("_Answer", Translated, Pruned, Verified, Converted, Checked)
 
 
 @dataclass(frozen=True, kw_only=True)

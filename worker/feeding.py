@@ -33,7 +33,8 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         places = self._order.at(self._start + index)
-        inputs = self._feeder.accept(tuple(array[places] for array in self._samples.inputs))
+        stored = tuple(array[places] for array in self._samples.inputs)
+        inputs = as_fed(self._feeder.accept(stored))
         labels = self._samples.labels
         return (inputs,) if labels is None else (inputs, labels[places])
 
@@ -55,16 +56,16 @@ class Feeder:
             RefusedError: preprocessing is asked for an input that takes whole numbers.
         """
         forms = tuple(
-            InputForm(name, tuple(tensor.shape[1:]), tensor.dtype)
+            InputForm(name, tuple(tensor.shape[1:]), _dtype_of(tensor))
             for name, tensor in zip(input_names(model), model.inputs, strict=True)
         )
         declared = preprocessing.rescale is not None or preprocessing.offset != 0
-        whole = [form.name for form in forms if "int" in form.dtype]
+        whole = [form.name for form in forms if "int" in form.dtype or form.dtype == "S"]
         if declared and whole:
             raise RefusedError(
                 "preprocessing_of_integers",
-                f"The model's input {whole[0]!r} takes whole numbers, so preprocessing would "
-                "round them away.",
+                f"The model's input {whole[0]!r} takes whole numbers or texts, which preprocessing "
+                "would spoil.",
                 hint="Leave out rescale and offset.",
             )
         structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
@@ -95,6 +96,21 @@ class Feeder:
         """
         order = BatchOrder(len(samples), self.batch_size, seed)
         return Batches(self, samples, order, epochs=epochs, start=start)
+
+
+def as_fed(batch: Any) -> Any:
+    """Return a batch in the form in which Keras takes it: texts as tensors."""
+
+    def fed(array: Any) -> Any:
+        is_text = array.dtype.kind == "S"
+        return keras.ops.convert_to_tensor(array, "string") if is_text else array
+
+    return keras.tree.map_structure(fed, batch)
+
+
+def _dtype_of(tensor: Any) -> str:
+    """Return the dtype as NumPy calls it, which stores text as bytes."""
+    return "S" if tensor.dtype == "string" else tensor.dtype
 
 
 def input_names(model: keras.Model) -> tuple[str, ...]:

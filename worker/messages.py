@@ -32,13 +32,30 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class TranslateOrder(_Message):
+    """Make the file of Keras 2 one of Keras 3, and see that it is the same model."""
+
+    kind: Literal["translate"] = "translate"
+    folder: Path  #: As in ``PruneOrder``, like the paths that follow.
+    model: Path  #: An HDF5 file.
+    translated: Path  #: Where the other one goes.
+
+
+class Translated(_Message):
+    """The order ``translate`` is carried out; both models answer alike."""
+
+    kind: Literal["translated"] = "translated"
+
+
 class PruneOrder(_Message):
     """Fine-tune and prune the model, and export it."""
 
     kind: Literal["prune"] = "prune"
     folder: Path  #: The attempt's own: all other paths lie below it.
     model: Path  #: The uploaded file, its suffix saying which kind it is.
-    dataset: Path | None
+    #: The data as they were uploaded, where they are no arrays: decoded into ``dataset`` first.
+    upload: Path | None = None
+    dataset: Path | None  #: Arrays, as an ``.npz``.
     artifact: Path  #: Where the exported file goes.
     reference: Path  #: Where the pruned model's answers go, for the order ``verify``.
     spec: JobSpec
@@ -225,9 +242,10 @@ class Refused(_Message):
 
 
 Order: TypeAlias = Annotated[
-    PruneOrder | VerifyOrder | ConvertOrder | CheckOrder, Field(discriminator="kind")
+    TranslateOrder | PruneOrder | VerifyOrder | ConvertOrder | CheckOrder,
+    Field(discriminator="kind"),
 ]
-Outcome: TypeAlias = Pruned | Verified | Converted | Checked
+Outcome: TypeAlias = Translated | Pruned | Verified | Converted | Checked
 FileReport: TypeAlias = FileWritten | FileChecked | FileFailed
 Update: TypeAlias = StageBegun | Advanced | Checkpointed | Noticed | FileReport
 Report: TypeAlias = Annotated[
@@ -240,6 +258,7 @@ Report: TypeAlias = Annotated[
     | FileChecked
     | FileFailed
     | Refused
+    | Translated
     | Pruned
     | Verified
     | Converted

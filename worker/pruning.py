@@ -18,6 +18,7 @@ from app.jobs.errors import RefusedFileError
 from app.jobs.intake.model import summarise_model
 from app.jobs.job import LayerProgress, Stage
 from app.jobs.spec import Adam, Sgd, Training
+from app.jobs.uploads import ModelSummary
 from pruning_core.allocation import forecast
 from pruning_core.decision import Skip
 from pruning_core.errors import NonFiniteWeightsError, PruningConfigError, UnsupportedModelError
@@ -29,6 +30,7 @@ from worker.baseline import Baseline, choose, doubts, measure, with_answers_for_
 from worker.checkpoints import Checkpoints, Position, legs, read_checkpoint
 from worker.compiled import read_compiled
 from worker.data import Array, Dataset, read_dataset
+from worker.decoding import decode
 from worker.errors import RefusedError
 from worker.feeding import Feeder, input_names
 from worker.messages import (
@@ -60,7 +62,16 @@ def prune(
         RefusedError: it cannot be carried out.
     """
     report(StageBegun(stage=Stage.VALIDATING))
-    _check_again(order)
+    summary = _check_again(order)
+    if order.upload is not None and order.dataset is not None:
+        # Before the model is opened, which then has no part in it.
+        decode(
+            order.upload,
+            order.dataset,
+            spec=order.spec,
+            model=summary,
+            alive=lambda: report(StageBegun(stage=Stage.VALIDATING)),
+        )
     keras.utils.set_random_seed(order.spec.training.seed)
     model = load_model(order.model)
     feeder = Feeder.of(model, order.spec.preprocessing, batch_size=order.spec.training.batch_size)
@@ -70,9 +81,9 @@ def prune(
         return _fine_tune(order, model, feeder, report, asked or Event())
 
 
-def _check_again(order: PruneOrder) -> None:
+def _check_again(order: PruneOrder) -> ModelSummary:
     try:
-        summarise_model(order.model)
+        return summarise_model(order.model)
     except RefusedFileError as error:
         raise RefusedError(error.code, error.message, hint=error.hint) from error
 

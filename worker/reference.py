@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from worker.data import Array, InputForm, Samples
-from worker.feeding import Feeder
+from worker.feeding import Feeder, as_fed
 from worker.labels import labels_from
 
 _MOST_SAMPLES = 256
@@ -83,7 +83,7 @@ def _made_up(
 
 def answers(model: keras.Model, feeder: Feeder, inputs: list[Array]) -> list[Array]:
     """Return the model's outputs, one array each."""
-    packed: Any = keras.tree.pack_sequence_as(feeder.structure, inputs)
+    packed: Any = as_fed(keras.tree.pack_sequence_as(feeder.structure, inputs))
     predicted = model.predict(packed, batch_size=_BATCH, verbose=0)
     return [np.asarray(array) for array in keras.tree.flatten(predicted)]
 

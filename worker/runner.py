@@ -26,6 +26,7 @@ from worker.messages import (
     Ready,
     Refused,
     Report,
+    TranslateOrder,
     Update,
     VerifyOrder,
     line_of,
@@ -90,6 +91,11 @@ def _answer(
 
 def _carry_out(order: Order, report: Callable[[Update], None], asked: threading.Event) -> Outcome:
     match order:
+        case TranslateOrder():
+            # Not earlier: no other process is to have anything of Keras 2.
+            from worker.translating import translate  # noqa: PLC0415
+
+            return translate(order, report)
         case PruneOrder():
             # Not earlier: who verifies has to do without what it imports.
             from worker.pruning import prune  # noqa: PLC0415

@@ -145,7 +145,7 @@ def describe_dataset(
     ref = _ref(new_id("dat") if file_id is None else file_id, received)
     return StoredDataset(
         ref=ref,
-        key=f"datasets/{ref.id}/data.npz",
+        key=f"datasets/{ref.id}/data.{summary.suffix}",
         created_at=datetime.now(UTC),
         summary=summary,
         uploaded_with=uploaded_with,

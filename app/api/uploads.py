@@ -68,7 +68,7 @@ def delete_model(model_id: str, services: ServicesDep) -> None:
 async def upload_dataset(
     request: Request, response: Response, services: ServicesDep
 ) -> DatasetView:
-    """Upload an `.npz` dataset as the part `data` of a form."""
+    """Upload data as the part `data` of a form: `.npz`, `.csv`, `.zip` or `.tfrecord`."""
     limits = FormLimits(files={"data": services.max_dataset_bytes})
     async with receive_form(request, limits, folder=services.incoming) as files:
         received = required_part(files, "data")

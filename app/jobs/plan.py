@@ -15,6 +15,7 @@ from app.jobs.errors import FieldError, RefusedSpecError
 from app.jobs.formats import FILE_NAMES
 from app.jobs.job import Notice
 from app.jobs.outlook import Outlook, decisions, layer_types, outlooks
+from app.jobs.reading import decoding
 from app.jobs.result import EvaluatedOn, ParameterCounts
 from app.jobs.sizes import predict_bytes
 from app.jobs.spec import JobSpec, Training
@@ -28,6 +29,7 @@ _DEFAULT_VALIDATION_SPLIT = 0.1
 _FEWEST_UPDATES = 3
 _FEWEST_TO_MEASURE_ON = 50
 _NAMES_SHOWN = 5
+_CLASSES_SHOWN = 20
 _SCALES_ITS_INPUT = frozenset({"Rescaling", "Normalization", "Embedding", "CategoryEncoding"})
 _SPARSE_LOSS = "sparse_categorical_crossentropy"
 _BINARY_LOSS = "binary_crossentropy"
@@ -91,6 +93,9 @@ def plan(spec: JobSpec, model: ModelSummary, dataset: DatasetSummary | None) -> 
         RefusedSpecError: it cannot be carried out; every fault by its JSON pointer into the spec,
             or ``/data`` where the data do not fit the model.
     """
+    read = None if dataset is None else decoding(spec, model, dataset)
+    if read is not None:
+        dataset, spec = read.arrays, spec.model_copy(update={"data": read.reading})
     split = _validation_split(spec, dataset)
     used = _samples_to_train_on(split, dataset)
     steps_per_epoch = math.ceil(used / spec.training.batch_size)
@@ -369,6 +374,13 @@ def _warnings(
     dataset: DatasetSummary | None,
     used: int,
 ) -> Iterator[Notice]:
+    if model.changes_for_keras_3:
+        yield Notice(
+            code="keras2_file",
+            message="The file is of Keras 2 and is converted for Keras 3: "
+            f"{'; '.join(model.changes_for_keras_3)}. It is pruned only if it then answers as "
+            "the original does.",
+        )
     if dataset is None:
         yield Notice(
             code="no_data",
@@ -381,6 +393,12 @@ def _warnings(
             code="no_labels",
             message="The data have no labels, so the model is tuned to answer as it did before "
             "it was pruned. The figures say how far it does, and not how often it is right.",
+        )
+    if dataset.classes:
+        yield Notice(
+            code="classes_numbered",
+            message=f"The classes are numbered in the order of their names: "
+            f"{_numbered(dataset.classes)}. A model that numbers them otherwise looks untrained.",
         )
     yield from _warnings_of_schedule(resolved.schedule)
     yield from _warnings_of_samples(asked, dataset, used)
@@ -439,8 +457,13 @@ def _warnings_of_samples(asked: JobSpec, dataset: DatasetSummary, used: int) -> 
         )
 
 
+def _numbered(classes: Sequence[str]) -> str:
+    shown = ", ".join(f"{name} {place}" for place, name in enumerate(classes[:_CLASSES_SHOWN]))
+    return shown + (" …" if len(classes) > _CLASSES_SHOWN else "")
+
+
 def _looks_unscaled(spec: JobSpec, model: ModelSummary, dataset: DatasetSummary) -> bool:
-    has_bytes = any(
+    has_bytes = dataset.kind == "images" or any(
         array.name.startswith("x") and array.dtype == "uint8" for array in dataset.arrays
     )
     scales = any(layer.class_name in _SCALES_ITS_INPUT for layer in model.layers)

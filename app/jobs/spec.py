@@ -98,6 +98,55 @@ class Preprocessing(_Record):
     offset: Annotated[float, Field(allow_inf_nan=False)] = 0.0
 
 
+class _Feature(_Record):
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+_Shape = tuple[Annotated[int, Field(ge=1, le=2**20)], ...]
+
+
+class NumbersFeature(_Feature):
+    """A feature of so many integers or floats, as ``tf.io.FixedLenFeature`` has it."""
+
+    kind: Literal["numbers"] = "numbers"
+    shape: Annotated[_Shape, Field(max_length=8)] = ()
+
+
+class ImageFeature(_Feature):
+    """A feature that is an encoded image: PNG, JPEG or BMP."""
+
+    kind: Literal["image"] = "image"
+
+
+class RawFeature(_Feature):
+    """A feature that is the bytes of an array, as ``tf.io.decode_raw`` takes them."""
+
+    kind: Literal["raw"] = "raw"
+    dtype: Literal["uint8", "int8", "uint16", "int16", "int32", "int64", "float32", "float64"]
+    shape: Annotated[_Shape, Field(max_length=8)] = ()
+
+
+class Reading(_Record):
+    """How the file of data becomes samples, where it does not hold arrays."""
+
+    #: Column of a table, or feature of records, that holds the labels. ``None``: ``label``, where
+    #: there is one.
+    label: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    #: Class numbers, or rows with a single 1. ``None``: as the loss takes them.
+    label_mode: Literal["int", "categorical"] | None = None
+    #: Whether samples are put in an order of the seed before some are held out. ``None``: yes.
+    shuffle: bool | None = None
+    #: Height and width that images are scaled to. ``None``: what the model takes, failing that
+    #: their own.
+    image_size: (
+        tuple[Annotated[int, Field(ge=1, le=8192)], Annotated[int, Field(ge=1, le=8192)]] | None
+    ) = None
+    #: What the features of records are, as nothing in the file says it.
+    features: tuple[
+        Annotated[NumbersFeature | ImageFeature | RawFeature, Field(discriminator="kind")], ...
+    ] = ()
+
+
 class Webhook(_Record):
     """Who is told when the job has ended, signed as Standard Webhooks have it."""
 
@@ -119,6 +168,7 @@ class JobSpec(_Record):
     layers: tuple[LayerRule, ...] = ()
     training: Training = Training()
     preprocessing: Preprocessing = Preprocessing()
+    data: Reading = Reading()
     artifacts: Annotated[tuple[ArtifactFormat, ...], Field(min_length=1)] = ("keras",)
     webhook: Webhook | None = None
     #: How long the job and its files are kept once it has ended. ``None``: for ever, or for as

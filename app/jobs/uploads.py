@@ -63,12 +63,37 @@ class ModelSummary(_Record):
     optimizer_bytes: int  #: What the file holds only for training; 0 when it was not saved.
     compiled_loss: str | None
     output_units: int | None  #: Size of the last axis of a single output; ``None`` if unknown.
+    #: What has to be said otherwise for Keras 3 in a file of Keras 2; such a file is converted
+    #: first, and held against the original.
+    changes_for_keras_3: tuple[str, ...] = ()
+
+
+#: What a dataset file can be: arrays; a table; a zip with a folder of images, or of texts, for each
+#: class; records of TensorFlow.
+DatasetKind: TypeAlias = Literal["npz", "csv", "images", "text", "tfrecord"]
+
+
+class ColumnSummary(_Record):
+    """One column of a table, or one feature of records."""
+
+    name: str
+    kind: Literal["integer", "float", "text", "bytes"]  #: Of its values; integers are whole.
+    width: int | None = 1  #: Values in each sample; ``None`` where it varies, or some have none.
+    lowest: float | None = None
+    highest: float | None = None
+    classes: tuple[str, ...] = ()  #: The texts in order, of a table; empty where they are too many.
+    #: Height and width, where every value is an encoded image; ``None`` in it where they vary.
+    image: tuple[int | None, int | None] | None = None
 
 
 class DatasetSummary(_Record):
     """What is in a dataset file."""
 
-    arrays: tuple[TensorSpec, ...]  #: As stored: ``x_train``, ``x_train/<input>``, ``y_test``.
+    kind: DatasetKind = "npz"
+    #: As stored: ``x_train``, ``x_train/<input>``, ``y_test``; images and texts as they would be.
+    arrays: tuple[TensorSpec, ...]
+    columns: tuple[ColumnSummary, ...] = ()  #: Of a table or of records, which have no arrays yet.
+    classes: tuple[str, ...] = ()  #: Names of the folders: the first is class 0.
     ignored: tuple[str, ...]  #: Names of the arrays that mean nothing here; they were not read.
     train_samples: int
     validation_samples: int  #: 0 when the file has no ``x_val``.
@@ -76,6 +101,11 @@ class DatasetSummary(_Record):
     integer_labels: bool  #: ``y`` holds whole numbers, one a sample.
     lowest_label: float | None  #: ``None`` in a file without labels.
     highest_label: float | None
+
+    @property
+    def suffix(self) -> str:
+        """What its file is stored as."""
+        return {"images": "zip", "text": "zip"}.get(self.kind, self.kind)
 
     @property
     def has_labels(self) -> bool:

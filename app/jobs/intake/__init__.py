@@ -9,7 +9,7 @@ under a second for a model of 12 MB.
 ==================== ============================================================================
 empty_file           it has no bytes
 not_a_model          it is neither a ``.keras`` archive nor a Keras HDF5 file
-not_a_dataset        it is no ``.npz`` archive
+not_a_dataset        it is of no kind of dataset that is known
 truncated            it ends before its content does
 damaged              its checksums, its directory or its structures contradict one another
 unsafe_archive       the zip has duplicate, hidden, encrypted, linked or misnamed members
@@ -23,7 +23,7 @@ lambda_layer         a layer, or a function in it, is Python code
 unknown_class        a class or a function in it is not one of Keras' own modelling classes
 no_weights           none of its layers has weights
 quantized_model      its weights are quantised already: they cannot be fine-tuned
-keras2_only          Keras 3 does not read it, or not as Keras 2 meant it
+keras2_only          it cannot be said in Keras 3
 layer_name           two layers share a name, or a name is one that training cannot use
 too_many_layers      it has more layers than any published network
 size_out_of_range    a size in the architecture lies beyond its ceiling
@@ -36,6 +36,12 @@ ambiguous_arrays     an array is given in two ways, ``x`` and ``x_train`` for ex
 length_mismatch      ``x`` and ``y`` have different numbers of samples
 shape_mismatch       the samples of one part are shaped unlike those of another
 no_samples           there is no training sample
+bad_row              a row of a table has other fields than the first, or one that is no number
+bad_record           a record is no ``tf.train.Example``, or has other features than those before
+bad_image            a file of a folder of images is none
+image_too_large      it has more pixels than any model looks at
+bad_text             a file of a folder of texts is no plain text
+no_class_folders     a zip of images or texts has no folder for each class
 check_timed_out      the check did not end in time
 check_crashed        the check itself fell over the file
 ==================== ============================================================================

@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -20,7 +21,6 @@ from app.jobs.errors import RefusedFileError
 
 MAGIC = b"PK\x03\x04"
 
-_MAX_MEMBERS = 10_000
 _MAX_TOTAL_BYTES = 64 * 2**30
 #: Up to this size a member may be packed as tightly as it likes: it can be held in memory.
 _FREE_BYTES = 64 * 2**20
@@ -44,13 +44,36 @@ _BROKEN = (
 )
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What an archive is taken for."""
+
+    maker: str  #: Who writes such archives.
+    hint: str
+    max_members: int = 10_000
+    has_folders: bool = False  #: Whether folders may have entries of their own.
+
+
+OF_ARRAYS = Expected(
+    "Keras or NumPy", "Save the file again with Keras or NumPy and upload it unchanged."
+)
+OF_FILES = Expected(
+    "a packer of plain files",
+    "Pack the folder again, with nothing in it but the files, and upload that zip.",
+    max_members=200_000,
+    has_folders=True,
+)
+
+
 class Archive:
     """An archive whose directory has been checked; contents are checked as they are read."""
 
     def __init__(self, file: zipfile.ZipFile) -> None:
         """Wrap ``file``; ``open_archive`` does the checking."""
         self._file = file
-        self._members = {member.filename: member for member in file.infolist()}
+        self._members = {
+            member.filename: member for member in file.infolist() if not member.is_dir()
+        }
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -90,23 +113,28 @@ class Archive:
 
 
 @contextmanager
-def open_archive(path: Path) -> Generator[Archive, None, None]:
+def open_archive(path: Path, expected: Expected = OF_ARRAYS) -> Generator[Archive, None, None]:
     """Open the archive at ``path``, a file that begins with ``MAGIC``.
+
+    Args:
+        path: Where it is.
+        expected: What it is taken for.
 
     Raises:
         RefusedFileError: ``truncated``, ``damaged``, ``unsafe_archive`` or ``too_large``.
     """
-    with _opened(path) as file:
-        members = file.infolist()
-        _require_bounded(members)
-        for member in members:
-            _require_plain(member)
-        names = [member.filename for member in members]
-        if len(set(names)) < len(names):
-            raise _unsafe(fault="has two members of the same name")
-        with path.open("rb") as raw, _translated():
-            _require_agreement(raw, members, file.start_dir)
-        yield Archive(file)
+    try:
+        with _opened(path) as file:
+            members = file.infolist()
+            _require_bounded(members, expected)
+            for member in members:
+                _require_plain(member, expected)
+            _require_distinct(members)
+            with path.open("rb") as raw, _translated():
+                _require_agreement(raw, members, file.start_dir)
+            yield Archive(file)
+    except _UnsafeError as error:
+        raise _unsafe(error, expected) from error
 
 
 @contextmanager
@@ -142,15 +170,19 @@ def damaged() -> RefusedFileError:
     )
 
 
-def _unsafe(*, fault: str) -> RefusedFileError:
+class _UnsafeError(Exception):
+    """The archive is not what anybody's packer writes; its words continue "The archive "."""
+
+
+def _unsafe(error: _UnsafeError, expected: Expected) -> RefusedFileError:
     return RefusedFileError(
         "unsafe_archive",
-        f"The archive {fault}, as no archive of Keras or NumPy does.",
-        hint="Save the file again with Keras or NumPy and upload it unchanged.",
+        f"The archive {error}, as no archive of {expected.maker} does.",
+        hint=expected.hint,
     )
 
 
-def _require_bounded(members: list[zipfile.ZipInfo]) -> None:
+def _require_bounded(members: list[zipfile.ZipInfo], expected: Expected) -> None:
     total = sum(member.file_size for member in members)
     bombs = (
         member.filename
@@ -158,7 +190,7 @@ def _require_bounded(members: list[zipfile.ZipInfo]) -> None:
         if member.file_size > _FREE_BYTES + _MAX_EXPANSION * member.compress_size
     )
     bomb = next(bombs, None)
-    if len(members) <= _MAX_MEMBERS and total <= _MAX_TOTAL_BYTES and bomb is None:
+    if len(members) <= expected.max_members and total <= _MAX_TOTAL_BYTES and bomb is None:
         return
     fault = (
         f"{bomb} unpacks to more than {_MAX_EXPANSION} times its stored size"
@@ -168,23 +200,33 @@ def _require_bounded(members: list[zipfile.ZipInfo]) -> None:
     raise RefusedFileError(
         "too_large",
         f"The archive declares more than it can mean: {fault}.",
-        hint="Save the file again with Keras or NumPy and upload it unchanged.",
+        hint=expected.hint,
     )
 
 
-def _require_plain(member: zipfile.ZipInfo) -> None:
-    name = member.filename
+def _require_distinct(members: list[zipfile.ZipInfo]) -> None:
+    if len({member.filename for member in members}) < len(members):
+        raise _UnsafeError("has two members of the same name")
+
+
+def _require_plain(member: zipfile.ZipInfo, expected: Expected) -> None:
+    name = member.filename.removesuffix("/") if expected.has_folders else member.filename
     parts = name.split("/")
-    if member.orig_filename != name or not name or not name.isprintable() or "\\" in name:
-        raise _unsafe(fault="has a member whose name is not plain text")
+    if (
+        member.orig_filename != member.filename
+        or not name
+        or not name.isprintable()
+        or "\\" in name
+    ):
+        raise _UnsafeError("has a member whose name is not plain text")
     if name.startswith("/") or ":" in parts[0] or {"", ".", ".."} & set(parts):
-        raise _unsafe(fault=f"has a member that is no file of the archive's own folder ({name})")
+        raise _UnsafeError(f"has a member that is no file of the archive's own folder ({name})")
     if stat.S_ISLNK(member.external_attr >> 16):
-        raise _unsafe(fault=f"has a link ({name})")
+        raise _UnsafeError(f"has a link ({name})")
     if member.flag_bits & _ENCRYPTED:
-        raise _unsafe(fault=f"has an encrypted member ({name})")
+        raise _UnsafeError(f"has an encrypted member ({name})")
     if member.compress_type not in _METHODS:
-        raise _unsafe(fault=f"has a member packed by an unknown method ({name})")
+        raise _UnsafeError(f"has a member packed by an unknown method ({name})")
 
 
 def _require_agreement(raw: BinaryIO, members: list[zipfile.ZipInfo], directory: int) -> None:
@@ -192,13 +234,13 @@ def _require_agreement(raw: BinaryIO, members: list[zipfile.ZipInfo], directory:
     end = 0
     for member in sorted(members, key=lambda member: member.header_offset):
         if member.header_offset < end or (end == 0 and member.header_offset > 0):
-            raise _unsafe(fault="hides bytes before or inside a member")
+            raise _UnsafeError("hides bytes before or inside a member")
         raw.seek(member.header_offset)
         header = _LOCAL_HEADER.unpack(raw.read(_LOCAL_HEADER.size))
         name_bytes, extra_bytes = header[9], header[10]
         local = raw.read(name_bytes)
         if header[0] != MAGIC or local.decode("utf-8", "replace") != member.filename:
-            raise _unsafe(fault=f"names a member in two ways ({member.filename})")
+            raise _UnsafeError(f"names a member in two ways ({member.filename})")
         end = (
             member.header_offset
             + _LOCAL_HEADER.size
@@ -207,4 +249,4 @@ def _require_agreement(raw: BinaryIO, members: list[zipfile.ZipInfo], directory:
             + member.compress_size
         )
     if end > directory:
-        raise _unsafe(fault="hides bytes before or inside a member")
+        raise _UnsafeError("hides bytes before or inside a member")

@@ -2,7 +2,8 @@
 
 Left out on purpose, though Keras exports them: whatever carries or loads code (``Lambda``,
 ``TFSMLayer``, ``JaxLayer``, ``FlaxLayer``, ``TorchModuleWrapper``), what opens files by name or
-holds text (``StringLookup``, ``IntegerLookup``, ``TextVectorization``, ``FeatureSpace``),
+holds text (``StringLookup``, ``IntegerLookup``, ``FeatureSpace``; ``TextVectorization`` is taken
+with its words alone, see ``TEXT_SETTINGS``),
 operations that take a function (``Map``, ``Scan``, ``WhileLoop`` …) or make a tensor of any size
 from a number (``Arange``, ``Full`` …), quantised dtype policies, and abstract bases.
 """
@@ -50,8 +51,9 @@ LAYERS = names(
     "Add Average Concatenate Dot Maximum Minimum Multiply Subtract "
     "Flatten Permute RepeatVector Reshape Cropping1D Cropping2D Cropping3D "
     "UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D "
-    # Preprocessing of numbers and images.
-    "Rescaling Resizing CenterCrop CategoryEncoding Discretization MelSpectrogram STFTSpectrogram "
+    # Preprocessing of texts, numbers and images.
+    "TextVectorization Rescaling Resizing CenterCrop CategoryEncoding Discretization "
+    "MelSpectrogram STFTSpectrogram "
     "AugMix AutoContrast ContrastLimitedAdaptiveHistogramEqualization CutMix Equalization MixUp "
     "RandAugment RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast "
     "RandomCrop RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur "
@@ -104,6 +106,29 @@ DTYPE_POLICIES = names("DTypePolicy DTypePolicyMap FloatDTypePolicy")
 #: Refused by a name of their own: such weights cannot be fine-tuned.
 QUANTIZED_POLICIES = names(
     "AWQDTypePolicy GPTQDTypePolicy Int4DTypePolicy QuantizedDTypePolicy QuantizedFloat8DTypePolicy"
+)
+
+#: What a ``TextVectorization`` may be told; the rest could be code, or take weights that are none.
+#: The first of each is Keras' default.
+TEXT_SETTINGS: dict[str, tuple[str | bool | None, ...]] = {
+    "standardize": ("lower_and_strip_punctuation", "lower", "strip_punctuation", None),
+    "split": ("whitespace", "character", None),
+    "output_mode": ("int", "one_hot", "multi_hot", "count"),
+    "idf_weights": (None,),
+    "encoding": ("utf-8",),
+    "ragged": (False,),
+    "sparse": (False,),
+}
+
+#: What stands in a layer's configuration without being a layer.
+PARTS = DTYPE_POLICIES | QUANTIZED_POLICIES
+
+#: Layers that Keras has or had, and that are refused.
+REFUSED_LAYERS = names(
+    "ClassMethod CuDNNGRU CuDNNLSTM DenseFeatures FeatureSpace FlaxLayer HashedCrossing Hashing "
+    "InstanceMethod InstanceProperty IntegerLookup JaxLayer Lambda LocallyConnected1D "
+    "LocallyConnected2D RandomHeight RandomWidth SlicingOpLambda StringLookup TFOpLambda TFSMLayer "
+    "TensorFlowOpLayer ThresholdedReLU TorchModuleWrapper __lambda__ function"
 )
 
 ACTIVATIONS = names(

@@ -24,7 +24,6 @@ _FREE_SETTINGS = frozenset({"seed", "name", "dtype"})
 
 #: What has a name of its own without being a layer.
 _MODULES_OF_PARTS = frozenset({"keras.losses", "keras.metrics", "keras.optimizers"})
-_PARTS = classes.DTYPE_POLICIES | classes.QUANTIZED_POLICIES
 
 _ACTIVATION_SETTINGS = frozenset({"activation", "recurrent_activation"})
 _LOSS_ALIASES = {
@@ -37,6 +36,8 @@ _LOSS_ALIASES = {
     "mse": "mean_squared_error",
     "msle": "mean_squared_logarithmic_error",
 }
+
+_NAMES_SHOWN = 5
 
 _WITHOUT_COMPILATION = (
     "Build the model from Keras' own classes; if only its loss, metrics or optimizer are custom, "
@@ -56,20 +57,27 @@ def require_known_classes(config: JsonObject, *, modules: bool) -> None:
         RefusedFileError: ``lambda_layer``, ``unknown_class``, ``quantized_model``,
             ``layer_name``, ``size_out_of_range`` or ``bad_config``.
     """
-    stack: list[tuple[Json, str]] = [(config, "")]
+    custom: dict[str, str] = {}
+    #: Beside each value the layer that it belongs to; None for what a model was compiled with.
+    stack: list[tuple[Json, str | None]] = [(config, "")]
     while stack:
         value, layer = stack.pop()
         if isinstance(value, dict):
             if "class_name" in value:
                 class_name = _class_name(value)
-                layer = _layer_of(value, class_name) or layer
-                _require_known(value, class_name, layer, modules=modules)
-            # What a model was compiled with belongs to no layer.
+                own = None if layer is None else _layer_of(value, class_name)
+                is_inside, layer = bool(layer), own or layer
+                if own and is_inside and _is_somebodys_own(value, class_name, modules=modules):
+                    custom[own] = class_name.rpartition(">")[2]
+                else:
+                    _require_known(value, class_name, layer or "", modules=modules)
             stack.extend(
-                (child, "" if key == "compile_config" else layer) for key, child in value.items()
+                (child, None if key == "compile_config" else layer) for key, child in value.items()
             )
         elif isinstance(value, list):
             stack.extend((child, layer) for child in value)
+    if custom:
+        raise _custom_layers(custom)
 
 
 def loss_name(compilation: Json) -> str | None:
@@ -108,7 +116,7 @@ def _layer_of(entry: JsonObject, class_name: str) -> str | None:
     """Name of the layer or model that ``entry`` describes; ``None`` where it is a part of one."""
     config = entry.get("config")
     name = config.get("name") if isinstance(config, dict) else None
-    is_part = str(entry.get("module")) in _MODULES_OF_PARTS or class_name in _PARTS
+    is_part = str(entry.get("module")) in _MODULES_OF_PARTS or class_name in classes.PARTS
     return name if isinstance(name, str) and not is_part else None
 
 
@@ -140,13 +148,21 @@ def _require_known(entry: JsonObject, class_name: str, layer: str, *, modules: b
         known = not modules and _is_known_without_module(class_name)
     if not known or entry.get("registered_name") not in (None, class_name):
         raise _unknown(class_name, layer=layer)
-    _require_moderate(entry, layer)
+    _require_moderate(entry, layer, modules=modules)
 
 
 def _is_known_without_module(class_name: str) -> bool:
     # So Keras 2 wrote its own optimizers.
     is_optimizer = class_name.removeprefix("Custom>") in classes.OPTIMIZERS
     return class_name in classes.WITHOUT_MODULE or is_optimizer
+
+
+def _is_somebodys_own(entry: JsonObject, class_name: str, *, modules: bool) -> bool:
+    """Whether a layer is of a class that Keras never had."""
+    module = entry.get("module")
+    is_of_keras = isinstance(module, str) and module.startswith("keras")
+    known = classes.WITHOUT_MODULE | classes.REFUSED_LAYERS | classes.PARTS
+    return class_name.isprintable() and not (is_of_keras if modules else class_name in known)
 
 
 def _require_known_function(entry: JsonObject, layer: str) -> None:
@@ -160,16 +176,42 @@ def _require_known_function(entry: JsonObject, layer: str) -> None:
         raise _unknown(str(name), layer=layer)
 
 
-def _require_moderate(entry: JsonObject, layer: str) -> None:
+def _require_moderate(entry: JsonObject, layer: str, *, modules: bool) -> None:
     config = entry.get("config")
     if entry["class_name"] not in classes.LAYERS or not isinstance(config, dict):
         return
+    if entry["class_name"] == "TextVectorization":
+        _require_words(config, layer, in_archive=modules)
     for setting, value in config.items():
         activation = value if setting in _ACTIVATION_SETTINGS else None
         if isinstance(activation, str) and activation not in classes.ACTIVATIONS:
             raise _unknown(activation, layer=layer)
         if setting not in _FREE_SETTINGS:
             _require_small(layer, setting, value)
+
+
+def _require_words(config: JsonObject, layer: str, *, in_archive: bool) -> None:
+    """Refuse a ``TextVectorization`` with code, with a file by name, or with its words lost."""
+    for setting, known in classes.TEXT_SETTINGS.items():
+        if config.get(setting, known[0]) not in known:
+            raise RefusedFileError(
+                "unknown_class",
+                f"In layer '{layer}' (TextVectorization), {setting} must be one of "
+                f"{', '.join(map(str, known))}. Received: {str(config[setting])[:80]}.",
+                hint="Make the layer with one of these, and save the model again.",
+            )
+    words = config.get("vocabulary")
+    if words is not None and not (
+        isinstance(words, list) and all(isinstance(word, str) for word in words)
+    ):
+        raise _unknown("a vocabulary that is no list of words", layer=layer)
+    if words is None and not in_archive:
+        raise RefusedFileError(
+            "unknown_class",
+            f"Layer '{layer}' (TextVectorization) has learnt its words, which an HDF5 file leaves "
+            "out.",
+            hint="Save the model with model.save('model.keras') and upload that file.",
+        )
 
 
 def _require_small(layer: str, setting: str, value: Json) -> None:
@@ -219,6 +261,21 @@ def _unknown(name: str, *, layer: str) -> RefusedFileError:
         "unknown_class",
         f"{where} {name}, which is none of Keras' own classes and functions for models.",
         hint=_WITHOUT_COMPILATION,
+    )
+
+
+def _custom_layers(custom: dict[str, str]) -> RefusedFileError:
+    shown = sorted(custom.items())[:_NAMES_SHOWN]
+    named = ", ".join(f"'{layer}' ({class_name})" for layer, class_name in shown)
+    more = len(custom) - len(shown)
+    return RefusedFileError(
+        "unknown_class",
+        f"These layers are of classes of your own, whose code is not in the file and is never run "
+        f"here: {named}{f' and {more} more' if more else ''}.",
+        hint="A layer without weights can be said by Keras' own: use Rescaling, Reshape, "
+        "Activation …, or keras.ops on the tensors of a functional model, in its place; then "
+        "new.set_weights(old.get_weights()), new.save('model.keras'), and upload that file. One "
+        "with weights has to be built from Keras' layers that have them.",
     )
 
 

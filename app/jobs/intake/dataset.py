@@ -1,15 +1,16 @@
-"""What is in an uploaded dataset: an ``.npz`` of plain numbers."""
+"""What is in an uploaded dataset: an ``.npz`` of plain numbers, or one of the other kinds."""
 
 from __future__ import annotations
 
 import math
 import re
 import warnings
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.lib import format as npy
@@ -18,11 +19,17 @@ from numpy.typing import NDArray
 from app.jobs.errors import RefusedFileError
 from app.jobs.intake import archive
 from app.jobs.intake.archive import Archive, open_archive
+from app.jobs.intake.folders import kind_of, summarise_images, summarise_texts
+from app.jobs.intake.records import begins_records, summarise_records
+from app.jobs.intake.table import summarise_table
 from app.jobs.uploads import DatasetSummary, TensorSpec
 
 Numbers: TypeAlias = NDArray[Any]
 
 _KNOWN = re.compile(r"(?P<axis>[xy])(?:_(?P<part>train|val|test))?(?:/(?P<input>.+))?")
+_HEAD_BYTES = 4096
+_GZIP = b"\x1f\x8b"
+_FIRST_PRINTABLE, _TAB = 0x20, 0x09
 _BLOCK_BYTES = 2**22
 _MAX_RANK = 16
 _MAX_ITEM_BYTES = 8
@@ -39,9 +46,31 @@ def summarise_dataset(path: Path) -> DatasetSummary:
         RefusedFileError: it cannot be taken; ``code`` is one of the package's table.
     """
     with path.open("rb") as file:
-        head = file.read(len(archive.MAGIC))
-    if head != archive.MAGIC:
+        head = file.read(_HEAD_BYTES)
+    if head.startswith(archive.MAGIC):
+        return _SUMMARISERS[_kind_of_zip(path)](path)
+    if begins_records(head):
+        return summarise_records(path)
+    if not head or archive.MAGIC.startswith(head) or not _is_text(head):
         raise _no_dataset(head)
+    return summarise_table(path)
+
+
+def _kind_of_zip(path: Path) -> Literal["npz", "images", "text"]:
+    try:
+        with zipfile.ZipFile(path) as unchecked:
+            return kind_of(unchecked.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return "npz"
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether the first row of a file could be one of a table."""
+    first = head.splitlines()[0].removeprefix(b"\xef\xbb\xbf")
+    return all(byte >= _FIRST_PRINTABLE or byte == _TAB for byte in first)
+
+
+def _summarise_npz(path: Path) -> DatasetSummary:
     with open_archive(path) as members:
         names = {name.removesuffix(".npy"): name for name in members.names}
         known = [name for name in names if _is_known(name)]
@@ -49,6 +78,13 @@ def summarise_dataset(path: Path) -> DatasetSummary:
             raise _missing("x_train", "the file has no array of a name that is known")
         arrays = [_read(members, name, names[name]) for name in known]
     return _summary(arrays, ignored=tuple(name for name in names if name not in known))
+
+
+_SUMMARISERS: dict[Literal["npz", "images", "text"], Callable[[Path], DatasetSummary]] = {
+    "npz": _summarise_npz,
+    "images": summarise_images,
+    "text": summarise_texts,
+}
 
 
 def _no_dataset(head: bytes) -> RefusedFileError:
@@ -60,7 +96,17 @@ def _no_dataset(head: bytes) -> RefusedFileError:
             f"The dataset file ends after {len(head)} bytes.",
             hint="The upload or the file was cut short: upload it again.",
         )
-    return RefusedFileError("not_a_dataset", "The file is not an .npz archive.", hint=_HINT)
+    if head.startswith(_GZIP):
+        return RefusedFileError(
+            "not_a_dataset",
+            "The file is compressed as a whole.",
+            hint="Unpack it with gunzip and upload what comes out.",
+        )
+    return RefusedFileError(
+        "not_a_dataset",
+        "The file is no .npz, .csv, .tfrecord, and no .zip with a folder for each class.",
+        hint=_HINT,
+    )
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,17 @@ import math
 import re
 import tempfile
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from app.jobs.errors import RefusedFileError
-from app.jobs.intake import archive, hdf5, json_text
+from app.jobs.intake import archive, hdf5, json_text, keras2
 from app.jobs.intake.archive import Archive, open_archive
 from app.jobs.intake.configuration import loss_name, require_known_classes
 from app.jobs.intake.hdf5 import Contents, read_contents
-from app.jobs.intake.json_text import Json, read_object
+from app.jobs.intake.json_text import Json, JsonObject, read_object
+from app.jobs.intake.keras2 import Rewritten, Scaling
 from app.jobs.intake.layers import Layer, bad_config, layer_tree
 from app.jobs.intake.signature import inputs_of, output_units, outputs_of
 from app.jobs.intake.weights import (
@@ -31,19 +33,16 @@ _CONFIG = "config.json"
 _METADATA = "metadata.json"
 _WEIGHTS = "model.weights.h5"
 _ASSETS = "assets/"
+_VOCABULARY = "/vocabulary.txt"
+_MAX_VOCABULARY_BYTES = 2**26
 _MAX_METADATA_BYTES = 2**20
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}", re.ASCII)
 
-#: Settings that only Keras 2 wrote, and that Keras 3 refuses.
-_KERAS_2_SETTINGS: dict[str, frozenset[str]] = {
-    "SimpleRNN": frozenset({"time_major"}),
-    "LSTM": frozenset({"time_major"}),
-    "GRU": frozenset({"time_major"}),
-    "DepthwiseConv1D": frozenset({"groups"}),
-    "DepthwiseConv2D": frozenset({"groups"}),
-}
-
 _SAVE_AS_KERAS = "Save the model from Keras with model.save('model.keras') and upload that file."
+_SAVE_AS_H5 = (
+    "Load it in the Keras that it was made with, save it with model.save('model.h5') and upload "
+    "that file: it is converted, and its answers are held against the original's."
+)
 _SAVE_FROM_SAVED_MODEL = (
     "Load the original Keras model, save it with model.save('model.keras') and upload that file; "
     "from a SavedModel alone the architecture cannot be had back."
@@ -95,12 +94,15 @@ def _summarise_keras(path: Path) -> ModelSummary:
         metadata = read_object(members.read(_METADATA, max_bytes=_MAX_METADATA_BYTES))
         require_known_classes(config, modules=True)
         root = layer_tree(config)
+        keras_version = _version(metadata.get("keras_version"))
+        _require_read_alike_by_keras_3(config, root, keras_version)
+        _require_plain_assets(members)
         contents = _read_weights(members)
     return _summary(
         root,
         weights_in_store(root, contents),
         file_format="keras",
-        keras_version=_version(metadata.get("keras_version")),
+        keras_version=keras_version,
         compiled_loss=loss_name(config.get("compile_config")),
         optimizer_bytes=_bytes_below("optimizer/", contents),
     )
@@ -140,6 +142,23 @@ def _require_keras_members(members: Archive) -> None:
         )
 
 
+def _require_plain_assets(members: Archive) -> None:
+    """Refuse what would stand beside the weights, but for the words of a ``TextVectorization``."""
+    for name in members.names:
+        if not name.startswith(_ASSETS):
+            continue
+        if not name.endswith(_VOCABULARY):
+            raise RefusedFileError(
+                "unsafe_archive",
+                f"The archive has a member that no layer reads ({name}).",
+                hint=_SAVE_AS_KERAS,
+            )
+        try:
+            members.read(name, max_bytes=_MAX_VOCABULARY_BYTES).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise archive.damaged() from error
+
+
 def _read_weights(members: Archive) -> Contents:
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder, _WEIGHTS)
@@ -151,7 +170,50 @@ def _read_weights(members: Archive) -> Contents:
         return read_contents(weights, must_be_finite=lambda name: not is_training_state(name))
 
 
+@dataclass(frozen=True)
+class Conversion:
+    """What makes a file of Keras 2 one of Keras 3."""
+
+    config: JsonObject  #: Of the model, as Keras 3 takes it.
+    scalings: tuple[Scaling, ...]
+    changes: tuple[str, ...]  #: The same in words; empty where nothing has to be changed.
+
+
+@dataclass(frozen=True)
+class _H5Model:
+    """An HDF5 file that was found to be a model."""
+
+    contents: Contents
+    keras_version: str
+    root: Layer
+    weights: tuple[StoredWeight, ...]
+    compilation: JsonObject
+    conversion: Conversion
+
+
+def conversion_of(path: Path) -> Conversion:
+    """Check the HDF5 model at ``path`` and say what makes it one of Keras 3.
+
+    Raises:
+        RefusedFileError: it cannot be taken, or not be said in Keras 3.
+    """
+    return _read_h5(path).conversion
+
+
 def _summarise_h5(path: Path) -> ModelSummary:
+    model = _read_h5(path)
+    return _summary(
+        model.root,
+        model.weights,
+        file_format="h5",
+        keras_version=model.keras_version,
+        compiled_loss=loss_name(model.compilation),
+        optimizer_bytes=_bytes_below("optimizer_weights/", model.contents),
+        changes=model.conversion.changes,
+    )
+
+
+def _read_h5(path: Path) -> _H5Model:
     contents = read_contents(path, must_be_finite=lambda name: name.startswith("model_weights/"))
     text = contents.text("", "model_config")
     if text is None:
@@ -166,16 +228,33 @@ def _summarise_h5(path: Path) -> ModelSummary:
     config = read_object(_bytes(text))
     compilation = read_object(_bytes(contents.text("", "training_config") or "{}"))
     require_known_classes(config, modules=False)
-    require_known_classes(compilation, modules=False)
-    root = layer_tree(config)
-    return _summary(
-        root,
-        weights_in_order(root, contents),
-        file_format="h5",
-        keras_version=_version(contents.text("", "keras_version")),
-        compiled_loss=loss_name(compilation),
-        optimizer_bytes=_bytes_below("optimizer_weights/", contents),
+    require_known_classes({"compile_config": compilation}, modules=False)
+    keras_version = _version(contents.text("", "keras_version"))
+    said = keras2.rewritten(config, keras_version=keras_version)
+    root = layer_tree(said.config)
+    weights = weights_in_order(root, contents)
+    return _H5Model(
+        contents=contents,
+        keras_version=keras_version,
+        root=root,
+        weights=weights,
+        compilation=compilation,
+        conversion=_conversion(said, root, weights, keras_version),
     )
+
+
+def _conversion(
+    said: Rewritten, root: Layer, weights: tuple[StoredWeight, ...], keras_version: str
+) -> Conversion:
+    if not keras2.was_written_by_keras_2(keras_version):
+        return Conversion(said.config, (), said.changes)
+    keras2.require_expressible(root.walk())
+    scalings = keras2.scalings(weights)
+    scaled = {weight.path: weight.layer.path for weight in weights}
+    layers = list(dict.fromkeys(scaled[scaling.path] for scaling in scalings))
+    words = "the weights ahead of hard_sigmoid, which is flatter in Keras 3, are held 1.2 times"
+    larger = (keras2.in_words(f"{words} as large", layers),) if layers else ()
+    return Conversion(said.config, scalings, (*said.changes, *larger))
 
 
 def _summary(  # noqa: PLR0913
@@ -186,8 +265,8 @@ def _summary(  # noqa: PLR0913
     keras_version: str,
     compiled_loss: str | None,
     optimizer_bytes: int,
+    changes: tuple[str, ...] = (),
 ) -> ModelSummary:
-    _require_read_alike_by_keras_3(root, keras_version)
     if not weights:
         raise RefusedFileError(
             "no_weights",
@@ -207,23 +286,22 @@ def _summary(  # noqa: PLR0913
         optimizer_bytes=optimizer_bytes,
         compiled_loss=compiled_loss,
         output_units=output_units(root),
+        changes_for_keras_3=changes,
     )
 
 
-def _require_read_alike_by_keras_3(root: Layer, keras_version: str) -> None:
-    """Refuse what Keras 3 cannot read in a file of Keras 2, or reads as something else."""
-    for layer in root.walk():
-        alien = sorted(layer.config.keys() & _KERAS_2_SETTINGS.get(layer.class_name, frozenset()))
-        if keras_version.startswith("2") and "hard_sigmoid" in layer.config.values():
-            alien.append("hard_sigmoid, another function in Keras 3")
-        if alien:
-            raise RefusedFileError(
-                "keras2_only",
-                f"Keras 3 does not read layer '{layer.path}' ({layer.class_name}) as Keras 2 wrote "
-                f"it: {alien[0]}.",
-                hint="Build the same model in Keras 3, give it the weights with load_weights(), "
-                "save it with model.save('model.keras') and upload that file.",
-            )
+def _require_read_alike_by_keras_3(config: JsonObject, root: Layer, keras_version: str) -> None:
+    """Refuse what Keras 3 cannot read in a ``.keras`` of Keras 2, or reads as something else."""
+    alien = list(keras2.rewritten(config, keras_version=keras_version).changes)
+    if keras2.was_written_by_keras_2(keras_version):
+        steep = keras2.uses_hard_sigmoid(root.walk())
+        alien += [keras2.in_words("hard_sigmoid is another function", steep)] if steep else []
+    if alien:
+        raise RefusedFileError(
+            "keras2_only",
+            f"Keras 3 does not read this .keras file as Keras 2 wrote it: {alien[0]}.",
+            hint=_SAVE_AS_H5,
+        )
 
 
 def _layer_summaries(root: Layer, weights: tuple[StoredWeight, ...]) -> tuple[LayerSummary, ...]:

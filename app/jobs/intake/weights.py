@@ -52,6 +52,7 @@ class StoredWeight:
     layer: Layer
     name: str
     tensor: Tensor
+    path: str  #: Of the tensor in its HDF5 file.
 
 
 def weights_in_store(root: Layer, contents: Contents) -> tuple[StoredWeight, ...]:
@@ -68,7 +69,7 @@ def weights_in_store(root: Layer, contents: Contents) -> tuple[StoredWeight, ...
         if len(paths) != len(layer.weights):
             raise _wrong_count(layer, len(layer.weights), len(paths))
         found += [
-            StoredWeight(layer, name, contents.tensors[path])
+            StoredWeight(layer, name, contents.tensors[path], path)
             for name, path in zip(layer.weights, paths, strict=True)
             if name
         ]
@@ -102,7 +103,7 @@ def weights_in_order(root: Layer, contents: Contents) -> tuple[StoredWeight, ...
             if path not in contents.tensors:
                 raise _mismatch(fault=f"{path} is announced, but absent")
             claimed.add(path)
-            found.append(StoredWeight(slot.layer, slot.name, contents.tensors[path]))
+            found.append(StoredWeight(slot.layer, slot.name, contents.tensors[path], path))
     _require_claimed(
         path
         for path in contents.tensors

@@ -16,10 +16,10 @@ const KINDS = {
   },
   data: {
     title: "Data",
-    wanted: [element("code", {}, ".npz"), " with ", element("code", {}, "x_train"), " and ", element("code", {}, "y_train")],
-    note: "Optional. Without data, the model is pruned in one go and not fine-tuned.",
+    wanted: [element("code", {}, ".npz"), ", ", element("code", {}, ".csv"), ", ", element("code", {}, ".zip"), " or ", element("code", {}, ".tfrecord")],
+    note: "Optional: arrays, a table, a folder for each class, records. Without data, the model is pruned in one go and not fine-tuned.",
     path: "/v1/datasets",
-    accept: null,
+    accept: ".npz,.csv,.zip,.tfrecord,.tfrecords",
     facts: dataFacts,
   },
 };
@@ -156,11 +156,13 @@ function modelFacts({ class_name, parameters, weight_bytes, optimizer_bytes, lay
   return [class_name, counted(layers.length, "layer"), counted(parameters, "weight"), size].join(" · ");
 }
 
-function dataFacts({ train_samples, validation_samples, test_samples, arrays }) {
+function dataFacts({ train_samples, validation_samples, test_samples, arrays, columns, classes }) {
   const inputs = arrays.find(({ name }) => name.startsWith("x"));
   const parts = [counted(train_samples, "training sample")];
   if (validation_samples > 0) parts.push(`${counted(validation_samples, "sample")} to validate`);
   if (test_samples > 0) parts.push(`${counted(test_samples, "sample")} to test`);
+  if (columns.length > 0) parts.push(counted(columns.length, "column"));
+  if (classes.length > 0) parts.push(counted(classes.length, "folder"));
   if (inputs) parts.push(`${shape(inputs.shape.slice(1))}, ${inputs.dtype}`);
   return parts.join(" · ");
 }

@@ -15,7 +15,7 @@ def exports(models):
 #: Exported by Keras, and refused on purpose; a new class of Keras has to be put here or there.
 _REFUSED_LAYERS = {
     *("Lambda", "TFSMLayer", "JaxLayer", "FlaxLayer", "TorchModuleWrapper"),
-    *("StringLookup", "IntegerLookup", "TextVectorization", "Hashing", "HashedCrossing"),
+    *("StringLookup", "IntegerLookup", "Hashing", "HashedCrossing"),
     *("Layer", "Wrapper", "InputSpec", "Pipeline", "MaxNumBoundingBoxes"),
 }
 _BASES = {"Initializer", "Regularizer", "Constraint", "Loss", "Metric", "Optimizer"}
