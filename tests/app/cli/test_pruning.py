@@ -198,6 +198,13 @@ class Terminal:
             assert time.monotonic() < deadline, self.said
             assert self._read(), self.said
 
+    def wait_for_changes(self, pattern, count):
+        """Wait until so many different texts of this form have been shown."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while len(set(re.findall(pattern, self.said))) < count:
+            assert time.monotonic() < deadline, self.said
+            assert self._read(), self.said
+
     def type(self, keys):
         os.write(self._terminal, keys.encode())
 
@@ -221,6 +228,18 @@ class Terminal:
 @pytest.fixture
 def terminal(espalier):  # noqa: ARG001 - where the service is
     return Terminal
+
+
+def test_the_bar_moves_every_second_though_the_service_has_nothing_to_tell(terminal, model):
+    window = terminal("prune", model("moves.keras"))
+    window.wait_for("queued")
+
+    window.wait_for_changes(r"\d:\d\d:\d\d", 4)
+
+    window.type("\x03")
+    window.wait_for("[w]atching?")
+    window.type("c\r")
+    assert window.ended() == 4
 
 
 def test_ctrl_c_asks_and_can_cancel(served, terminal, model):
