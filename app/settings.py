@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     silence_seconds: float = Field(default=900.0, gt=0)
     #: From one checkpoint of a training to the next: what a job can lose.
     checkpoint_seconds: float = Field(default=30.0, gt=0)
-    #: Bound on one attempt.
+    #: Bound on the time that workers spend on one job, over all of its attempts.
     job_timeout_seconds: float = Field(default=24 * 3600.0, gt=0)
     #: A runner that holds more memory, mapped files left out, is ended, and its job fails.
     max_runner_memory_bytes: int = Field(default=16 * 2**30, gt=0)

@@ -8,10 +8,10 @@ from datetime import timedelta
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """What the operator allows every attempt at a job."""
+    """What the operator allows every job."""
 
     lease: timedelta  #: How long a claim holds without a heartbeat.
     silence: timedelta  #: Longest time without a report.
-    attempt: timedelta  #: Longest time for one attempt.
+    job: timedelta  #: Longest time that a job is worked on, over all of its attempts.
     memory_bytes: int  #: Most that a runner may hold.
     checkpoint: timedelta  #: From one checkpoint of a training to the next; the least it can lose.

@@ -146,7 +146,7 @@ class Dialogue:
             raise RefusedError(
                 "timed_out",
                 "The job took longer than the operator allows "
-                f"({self.bounds.attempt.total_seconds():.0f} s).",
+                f"({self.bounds.job.total_seconds():.0f} s).",
                 hint="Train fewer epochs, or on fewer samples.",
             )
         silence = self.bounds.silence.total_seconds()

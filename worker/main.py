@@ -107,7 +107,7 @@ def _bounds(settings: Settings) -> Bounds:
     return Bounds(
         lease=timedelta(seconds=settings.lease_seconds),
         silence=timedelta(seconds=settings.silence_seconds),
-        attempt=timedelta(seconds=settings.job_timeout_seconds),
+        job=timedelta(seconds=settings.job_timeout_seconds),
         memory_bytes=settings.max_runner_memory_bytes,
         checkpoint=timedelta(seconds=settings.checkpoint_seconds),
     )

@@ -75,7 +75,8 @@ class Pulse:
         while not self._over.wait(pause) and not self._lost.is_set():
             began_at = time.monotonic()
             try:
-                self._wish = self._store.heartbeat(self._claim, lease=self._lease)
+                worked = timedelta(seconds=began_at - beaten_at)
+                self._wish = self._store.heartbeat(self._claim, lease=self._lease, worked=worked)
                 beaten_at = began_at
             except LostClaimError:
                 self._lost.set()

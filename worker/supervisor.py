@@ -134,7 +134,7 @@ class Supervisor:
             files=files,
             runners=self._runners,
             bounds=self._bounds,
-            ends_at=time.monotonic() + self._bounds.attempt.total_seconds(),
+            ends_at=time.monotonic() + (self._bounds.job - claim.worked).total_seconds(),
         )
         return Attempt(
             files=files,

@@ -36,6 +36,7 @@ class Claim:
     fence: int  #: Higher than that of every earlier claim.
     attempt: int  #: Counted from 1 since the last checkpoint; released ones do not count.
     checkpoint: StoredCheckpoint | None = None  #: Where to go on; ``None`` for from the beginning.
+    worked: timedelta = timedelta()  #: What earlier attempts, of whichever worker, have taken.
 
 
 class Wish(Enum):
@@ -73,8 +74,10 @@ def take(
     return connection.execute(claimed).mappings().one_or_none()
 
 
-def extend(connection: Connection, claim: Claim, *, lease: timedelta, now: datetime) -> Wish:
-    """Move the end of the lease; return what the caller wants.
+def extend(
+    connection: Connection, claim: Claim, *, lease: timedelta, worked: timedelta, now: datetime
+) -> Wish:
+    """Move the end of the lease, and add what was worked since; return what the caller wants.
 
     Raises:
         LostClaimError: the claim does not hold any more.
@@ -82,7 +85,10 @@ def extend(connection: Connection, claim: Claim, *, lease: timedelta, now: datet
     held = (
         update(jobs)
         .where(_is_held_by(claim))
-        .values(lease_expires_at=now + lease)
+        .values(
+            lease_expires_at=now + lease,
+            worked_seconds=jobs.c.worked_seconds + worked.total_seconds(),
+        )
         .returning(jobs.c.cancel_requested, jobs.c.pause_requested)
     )
     row = connection.execute(held).mappings().one_or_none()

@@ -196,16 +196,22 @@ class Store:
                 fence=row["fence"],
                 attempt=row["attempts"],
                 checkpoint=row["checkpoint"],
+                worked=timedelta(seconds=row["worked_seconds"]),
             )
 
-    def heartbeat(self, claim: Claim, *, lease: timedelta) -> Wish:
+    def heartbeat(self, claim: Claim, *, lease: timedelta, worked: timedelta = timedelta()) -> Wish:
         """Hold the job for ``lease`` from now on; return what its caller wants of it.
+
+        Args:
+            claim: The right to.
+            lease: How long it holds without another heartbeat.
+            worked: How long it was worked since the last one, by the worker's own clock.
 
         Raises:
             LostClaimError: stop the work.
         """
         with self._writing() as (connection, now):
-            return extend(connection, claim, lease=lease, now=now)
+            return extend(connection, claim, lease=lease, worked=worked, now=now)
 
     def record(
         self,

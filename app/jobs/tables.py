@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Enum,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -122,6 +123,8 @@ jobs = Table(
     Column("fence", Integer, nullable=False, default=0),
     #: Claims that count against ``max_attempts``: since the last checkpoint, its own included.
     Column("attempts", Integer, nullable=False, default=0),
+    #: Time that workers have spent on it, over all attempts; waiting and pauses are not in it.
+    Column("worked_seconds", Float, nullable=False, default=0.0),
     Column("worker", String(255)),
     #: Who claimed it is taken for dead after this.
     Column("lease_expires_at", UtcDateTime),

@@ -15,7 +15,7 @@ from worker.supervisor import Supervisor
 _BOUNDS = {
     "lease": timedelta(seconds=30),
     "silence": timedelta(seconds=30),
-    "attempt": timedelta(seconds=60),
+    "job": timedelta(seconds=60),
     "memory_bytes": 2**30,
     "checkpoint": timedelta(seconds=30),
 }

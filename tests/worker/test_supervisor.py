@@ -24,7 +24,7 @@ from worker.supervisor import Supervisor
 _BOUNDS = Bounds(
     lease=timedelta(seconds=30),
     silence=timedelta(seconds=30),
-    attempt=timedelta(seconds=60),
+    job=timedelta(seconds=60),
     memory_bytes=2**30,
     checkpoint=timedelta(seconds=30),
 )
@@ -188,9 +188,30 @@ def test_a_silent_runner_is_ended_and_the_job_tried_again(house, worker):
     assert house.store.job(claim.job.id).status is JobStatus.QUEUED
 
 
-def test_an_attempt_that_takes_too_long_fails(house, worker):
+def test_the_time_of_former_attempts_counts(house, worker):
+    first = house.claim()
+    house.store.heartbeat(first, lease=_BOUNDS.lease, worked=timedelta(seconds=59.5))
+    house.store.release(first)
+    claim = house.store.claim(first.job.id, worker="w1", lease=_BOUNDS.lease)
+
+    worker(_PRELUDE + "time.sleep(60)").supervise(claim)
+
+    assert house.store.job(claim.job.id).failure.code == "timed_out"
+
+
+def test_what_was_worked_is_written_down_while_it_is(house, worker):
     claim = house.claim()
-    bounds = replace(_BOUNDS, attempt=timedelta(seconds=0.5))
+    bounds = replace(_BOUNDS, lease=timedelta(seconds=0.3), silence=timedelta(seconds=0.5))
+
+    worker(_PRELUDE + "time.sleep(60)", bounds=bounds).supervise(claim)
+
+    again = house.store.claim(claim.job.id, worker="w2", lease=_BOUNDS.lease)
+    assert again.worked.total_seconds() > 0.1
+
+
+def test_a_job_that_takes_too_long_fails(house, worker):
+    claim = house.claim()
+    bounds = replace(_BOUNDS, job=timedelta(seconds=0.5))
 
     worker(_PRELUDE + "time.sleep(60)", bounds=bounds).supervise(claim)
 
@@ -210,7 +231,7 @@ def test_a_runner_that_takes_more_memory_than_it_may_is_ended(house, worker):
 
 def test_a_runner_that_never_stops_talking_is_bounded_all_the_same(house, worker):
     claim = house.claim()
-    bounds = replace(_BOUNDS, attempt=timedelta(seconds=1))
+    bounds = replace(_BOUNDS, job=timedelta(seconds=1))
     chatter = 'while True: say(kind="stage", stage="baseline")'
 
     worker(_PRELUDE + chatter, bounds=bounds).supervise(claim)

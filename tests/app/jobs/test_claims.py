@@ -82,6 +82,30 @@ class TestTaking:
 
         assert reclaim(claim) is None
 
+    @pytest.mark.parametrize(
+        "end",
+        [
+            pytest.param(lambda store, claim, _: store.release(claim), id="set down"),
+            pytest.param(lambda store, claim, _: store.hand_back(claim, DIED), id="given up"),
+            pytest.param(lambda _store, _claim, let_expire: let_expire(), id="abandoned"),
+        ],
+    )
+    def test_what_was_worked_counts_over_all_attempts_however_they_end(
+        self, store, caller, lease, let_expire, reclaim, end
+    ):
+        claim = caller.claimed()
+        for seconds in (1.5, 2):
+            store.heartbeat(claim, lease=lease, worked=timedelta(seconds=seconds))
+        end(store, claim, let_expire)
+        second = reclaim(claim)
+        store.heartbeat(second, lease=lease, worked=timedelta(seconds=4))
+        store.release(second)
+
+        third = reclaim(claim)
+
+        worked = [each.worked.total_seconds() for each in (claim, second, third)]
+        assert worked == [0, 3.5, 7.5]
+
 
 class TestLosing:
     @pytest.fixture

@@ -28,6 +28,7 @@ from app.jobs.migrations.versions import (
     r0006_retention,
     r0007_partial_uploads,
     r0008_compressed_forms,
+    r0009_worked_seconds,
 )
 from app.jobs.result import ArtifactResult, Compressed
 from app.jobs.store import Store
@@ -71,6 +72,7 @@ def test_what_the_migrations_made_they_can_take_back(engine, caller):
     from alembic.operations import Operations
 
     with engine.begin() as connection, Operations.context(MigrationContext.configure(connection)):
+        r0009_worked_seconds.downgrade()
         r0008_compressed_forms.downgrade()
         r0007_partial_uploads.downgrade()
         r0006_retention.downgrade()
