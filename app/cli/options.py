@@ -20,8 +20,8 @@ DataFile: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        help="What the model is fine-tuned on: an .npz with x_train, y_train and, if you have them, "
-        "x_test, y_test; a .csv; a .zip with a folder of images or texts for each class; a "
+        help="What the model is fine-tuned on: an .npz with x_train, y_train and, if you have "
+        "them, x_test, y_test; a .csv; a .zip with a folder of images or texts for each class; a "
         ".tfrecord. Left out: pruned at once, without fine-tuning.",
         exists=True,
         dir_okay=False,

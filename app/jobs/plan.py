@@ -29,6 +29,7 @@ _DEFAULT_VALIDATION_SPLIT = 0.1
 _FEWEST_UPDATES = 3
 _FEWEST_TO_MEASURE_ON = 50
 _NAMES_SHOWN = 5
+_FOLDERS = frozenset({"images", "text"})
 _CLASSES_SHOWN = 20
 _SCALES_ITS_INPUT = frozenset({"Rescaling", "Normalization", "Embedding", "CategoryEncoding"})
 _SPARSE_LOSS = "sparse_categorical_crossentropy"
@@ -403,9 +404,10 @@ def _warnings(
     yield from _warnings_of_schedule(resolved.schedule)
     yield from _warnings_of_samples(asked, dataset, used)
     if dataset.ignored:
+        what = "files" if dataset.kind in _FOLDERS else "arrays"
         yield Notice(
             code="arrays_ignored",
-            message=f"These arrays of the data are not used: {', '.join(dataset.ignored)}.",
+            message=f"These {what} of the data are not used: {', '.join(dataset.ignored)}.",
         )
     if _looks_unscaled(resolved, model, dataset):
         yield Notice(
