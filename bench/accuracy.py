@@ -29,6 +29,7 @@ import dataclasses
 import functools
 import inspect
 import json
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -54,6 +55,7 @@ PEER = "tfmot"
 class Recipe:
     """How we fine-tune; what is left out is as ``prune`` has it."""
 
+    starts_halfway: bool = False  #: At 1 - sqrt(1 - final): what is left shrinks as much after it.
     allocation: pc.ErdosRenyiKernel | None = None
     frequency: int = 100
     distil_from: float | None = None  #: Sparsity from which on the unpruned model teaches.
@@ -61,7 +63,11 @@ class Recipe:
 
     def config(self, sparsity: float) -> pc.PruningConfig:
         """Return what to prune, and how far."""
-        schedule = pc.PolynomialDecay(final_sparsity=sparsity, frequency=self.frequency)
+        schedule = pc.PolynomialDecay(
+            initial_sparsity=1 - math.sqrt(1 - sparsity) if self.starts_halfway else 0.0,
+            final_sparsity=sparsity,
+            frequency=self.frequency,
+        )
         return pc.PruningConfig(schedule=schedule, allocation=self.allocation)
 
     def distillation(self, sparsity: float) -> pc.Distillation | None:
@@ -70,10 +76,17 @@ class Recipe:
         return pc.Distillation() if teaches else None
 
 
-OURS = Recipe(pc.ErdosRenyiKernel(), frequency=20, distil_from=0.98, cool_down=True)
+OURS = Recipe(
+    starts_halfway=True,
+    allocation=pc.ErdosRenyiKernel(),
+    frequency=20,
+    distil_from=0.98,
+    cool_down=True,
+)
 RECIPES = {
     "ours": OURS,
     "default": Recipe(),
+    "starts_dense": dataclasses.replace(OURS, starts_halfway=False),
     "no_allocation": dataclasses.replace(OURS, allocation=None),
     "no_frequency": dataclasses.replace(OURS, frequency=Recipe.frequency),
     "no_distillation": dataclasses.replace(OURS, distil_from=None),
