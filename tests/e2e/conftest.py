@@ -24,7 +24,8 @@ def files(tmp_path_factory) -> Path:
         check=True,
         capture_output=True,
     )
-    shutil.copy(ROOT / "tests" / "data" / "keras2_cnn.h5", folder)
+    for name in ("keras2_cnn.h5", "keras2_recurrent.h5"):
+        shutil.copy(ROOT / "tests" / "data" / name, folder)
     return folder
 
 

@@ -3,11 +3,14 @@
 ``python -m tests.e2e.make_models FOLDER``. Only the network of digits is trained.
 """
 
+import csv
 import sys
+import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from worker import demo_model
 
@@ -18,6 +21,10 @@ def main(folder: Path) -> None:
     demo_model.main(folder, epochs=5)
     with np.load(folder / "digits.npz") as digits:
         _write_variants(folder, dict(digits))
+        _write_pictures(folder, digits["x_test"], digits["y_test"])
+    _write_steps(folder / "steps.csv")
+    _write_reviews(folder / "reviews.zip")
+    _save(_reader(), folder / "reader.keras")
     _save(_two_inputs(), folder / "two_inputs.keras")
     _save(_nested(), folder / "nested.keras")
     _save(_lstm(), folder / "lstm.keras")
@@ -41,6 +48,47 @@ def _write_variants(folder: Path, digits: dict[str, np.ndarray]) -> None:
     np.savez(folder / "halves.npz", **halves)
     np.savez(folder / "rows.npz", **rows)
     np.savez(folder / "unlabelled.npz", x_train=digits["x_train"], x_test=digits["x_test"])
+
+
+def _write_pictures(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
+    """Write some digits as PNGs: in a folder for each class, and as records."""
+    pixels = np.clip(images, 0, 255).astype(np.uint8)[:120]
+    pictures = [tf.io.encode_png(one.reshape(8, 8, 1)).numpy() for one in pixels]
+    with zipfile.ZipFile(folder / "digits.zip", "w") as archive:
+        for place, (picture, label) in enumerate(zip(pictures, labels, strict=False)):
+            archive.writestr(f"digits/{label}/{place:03}.png", picture)
+    with tf.io.TFRecordWriter(str(folder / "digits.tfrecord")) as writer:
+        for picture, label in zip(pictures, labels, strict=False):
+            features = {
+                "picture": tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture])),
+                "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[int(label)])),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=features))
+            writer.write(example.SerializeToString())
+
+
+def _write_steps(path: Path) -> None:
+    """Write a table that fills the input of ``keras2_recurrent.h5``, six steps of three."""
+    values = np.random.default_rng(0).normal(size=(120, 18)).round(4)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*(f"v{place}" for place in range(18)), "label"])
+        writer.writerows([*row, int(row[:3].argmax())] for row in values)
+
+
+def _write_reviews(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, word in (("bad", "dull"), ("good", "lovely")):
+            for place in range(60):
+                archive.writestr(f"{name}/{place}.txt", f"What a {word} film, number {place}!")
+
+
+def _reader() -> keras.Model:
+    words = layers.TextVectorization(max_tokens=100, output_sequence_length=8)
+    words.adapt(["what a dull film", "what a lovely film", "number"])
+    text = keras.Input((1,), dtype="string")
+    x = layers.GlobalAveragePooling1D()(layers.Embedding(100, 8)(words(text)))
+    return keras.Model(text, layers.Dense(2, activation="softmax")(x))
 
 
 def _save(model: keras.Model, path: Path) -> None:

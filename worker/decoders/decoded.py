@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from app.jobs.intake.class_folders import Part
 from app.jobs.reading import Field
+from worker.data import Array
 from worker.errors import RefusedError
-
-Array: TypeAlias = NDArray[Any]
-Part: TypeAlias = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from app.jobs.intake.class_folders import (
 )
 from app.jobs.intake.folders import MAX_IMAGE_BYTES, read_text
 from app.jobs.reading import Decoding
-from worker.decoders.decoded import Array, Decoded, as_labels
+from worker.data import Array
+from worker.decoders.decoded import Decoded, as_labels
 from worker.decoders.image import decode_image
 
 _SAMPLES_AT_A_TIME = 64

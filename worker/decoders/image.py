@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from app.jobs.reading import Field
-from worker.decoders.decoded import Array
+from worker.data import Array
 from worker.errors import RefusedError
 
 

@@ -15,7 +15,8 @@ import tensorflow as tf
 
 from app.jobs.reading import Decoding, Field
 from app.jobs.spec import ImageFeature, NumbersFeature, RawFeature
-from worker.decoders.decoded import Array, Decoded, as_labels
+from worker.data import Array
+from worker.decoders.decoded import Decoded, as_labels
 from worker.decoders.image import decode_image
 from worker.errors import RefusedError
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from app.jobs.intake.table import Block, open_table
 from app.jobs.reading import Decoding, Field
-from worker.decoders.decoded import Array, Decoded, as_labels
+from worker.data import Array
+from worker.decoders.decoded import Decoded, as_labels
 
 
 def decoded(path: Path, plan: Decoding) -> Iterator[Decoded]:
