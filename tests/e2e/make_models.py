@@ -23,8 +23,6 @@ def main(folder: Path) -> None:
         _write_variants(folder, dict(digits))
         _write_pictures(folder, digits["x_test"], digits["y_test"])
     _write_steps(folder / "steps.csv")
-    _write_reviews(folder / "reviews.zip")
-    _save(_reader(), folder / "reader.keras")
     _save(_two_inputs(), folder / "two_inputs.keras")
     _save(_nested(), folder / "nested.keras")
     _save(_lstm(), folder / "lstm.keras")
@@ -74,21 +72,6 @@ def _write_steps(path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow([*(f"v{place}" for place in range(18)), "label"])
         writer.writerows([*row, int(row[:3].argmax())] for row in values)
-
-
-def _write_reviews(path: Path) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, word in (("bad", "dull"), ("good", "lovely")):
-            for place in range(60):
-                archive.writestr(f"{name}/{place}.txt", f"What a {word} film, number {place}!")
-
-
-def _reader() -> keras.Model:
-    words = layers.TextVectorization(max_tokens=100, output_sequence_length=8)
-    words.adapt(["what a dull film", "what a lovely film", "number"])
-    text = keras.Input((1,), dtype="string")
-    x = layers.GlobalAveragePooling1D()(layers.Embedding(100, 8)(words(text)))
-    return keras.Model(text, layers.Dense(2, activation="softmax")(x))
 
 
 def _save(model: keras.Model, path: Path) -> None:

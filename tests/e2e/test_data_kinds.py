@@ -19,7 +19,6 @@ _RECORDS = {
 _ORDERS = {
     "a model of Keras 2 on a table": ("keras2_recurrent.h5", "steps.csv", {}),
     "records": ("digits.keras", "digits.tfrecord", _RECORDS),
-    "texts": ("reader.keras", "reviews.zip", {}),
 }
 
 
