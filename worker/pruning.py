@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from app.jobs.job import LayerProgress, Stage
 from app.jobs.spec import Adam, Sgd, Training
 from app.jobs.uploads import ModelSummary
 from pruning_core.allocation import forecast
+from pruning_core.config import PruningConfig
 from pruning_core.decision import Skip
 from pruning_core.errors import NonFiniteWeightsError, PruningConfigError, UnsupportedModelError
 from pruning_core.groups import by_schedule
@@ -91,11 +93,11 @@ def _check_again(order: PruneOrder) -> ModelSummary:
 def _prune_at_once(
     order: PruneOrder, model: keras.Model, feeder: Feeder, report: Callable[[Update], None]
 ) -> Pruned:
-    pruning = Pruning(model, order.spec.pruning_config(), total_steps=0, copy=False)
-    pruning.finish()
+    Pruning(model, order.spec.pruning_config(), total_steps=0, copy=False).finish()
+    _forget_training(model)
     report(StageBegun(stage=Stage.EXPORTING))
-    _export(order, pruning, feeder, inputs=made_up_inputs(feeder, model))
-    return _outcome(pruning, baseline=None)
+    _export(order, model, feeder, inputs=made_up_inputs(feeder, model))
+    return _outcome(order, model, baseline=None)
 
 
 def _fine_tune(
@@ -129,6 +131,36 @@ def _fine_tune(
             report(Noticed(notice=notice))
 
     report(StageBegun(stage=Stage.FINE_TUNING))
+    _train(model, feeder, dataset, order, report, asked)
+    _forget_training(model)
+
+    report(StageBegun(stage=Stage.EXPORTING))
+    known = dataset.train if dataset.held_out is None else dataset.held_out
+    inputs = reference_inputs(feeder, known, model)
+    labels = None if has_labels else known.labels
+    _export(order, model, feeder, inputs=inputs, labels=labels)
+    return _outcome(order, model, baseline)
+
+
+def _optimizer(training: Training) -> keras.optimizers.Optimizer:
+    match training.optimizer:
+        case Adam(learning_rate=learning_rate, weight_decay=None):
+            return keras.optimizers.Adam(learning_rate)
+        case Adam(learning_rate=learning_rate, weight_decay=weight_decay):
+            return keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
+        case Sgd(learning_rate=learning_rate, momentum=momentum, nesterov=nesterov):
+            return keras.optimizers.SGD(learning_rate, momentum=momentum, nesterov=nesterov)
+
+
+def _train(  # noqa: PLR0913, PLR0917  (as of ``_fit``)
+    model: keras.Model,
+    feeder: Feeder,
+    dataset: Dataset,
+    order: PruneOrder,
+    report: Callable[[Update], None],
+    asked: Event,
+) -> None:
+    training = order.spec.training
     pruning = Pruning(
         model,
         order.spec.pruning_config(),
@@ -141,22 +173,11 @@ def _fine_tune(
     if training.recalibrate:
         pruning.recalibrate(inputs for inputs, *_ in feeder.in_order(dataset.train))
 
-    report(StageBegun(stage=Stage.EXPORTING))
-    known = dataset.train if dataset.held_out is None else dataset.held_out
-    inputs = reference_inputs(feeder, known, model)
-    labels = None if has_labels else known.labels
-    _export(order, pruning, feeder, inputs=inputs, labels=labels)
-    return _outcome(pruning, baseline)
 
-
-def _optimizer(training: Training) -> keras.optimizers.Optimizer:
-    match training.optimizer:
-        case Adam(learning_rate=learning_rate, weight_decay=None):
-            return keras.optimizers.Adam(learning_rate)
-        case Adam(learning_rate=learning_rate, weight_decay=weight_decay):
-            return keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
-        case Sgd(learning_rate=learning_rate, momentum=momentum, nesterov=nesterov):
-            return keras.optimizers.SGD(learning_rate, momentum=momentum, nesterov=nesterov)
+def _forget_training(model: keras.Model) -> None:
+    """Let go of the optimizer: of a large model, its state takes most of the memory."""
+    model.compile(optimizer=None)
+    gc.collect()  # models, optimizers and functions lead in circles
 
 
 def _fit(  # noqa: PLR0913, PLR0917  (what takes part in it, each once)
@@ -231,24 +252,22 @@ def _layer_counts(pruning: Pruning) -> Callable[[], tuple[LayerProgress, ...]]:
 
 def _export(
     order: PruneOrder,
-    pruning: Pruning,
+    model: keras.Model,
     feeder: Feeder,
     *,
     inputs: list[Array],
     labels: Array | None = None,
 ) -> None:
-    """Write the file and what it has to be held against: the answers of the model in memory.
-
-    Without ``strip``: beside the state of a training there is no room for many large models.
-    """
-    pruning_core.save(pruning.model, order.artifact)
-    write_reference(order.reference, inputs, answers(pruning.model, feeder, inputs), labels=labels)
+    """Write the file and what it has to be held against: the answers of the model in memory."""
+    pruning_core.save(model, order.artifact)
+    write_reference(order.reference, inputs, answers(model, feeder, inputs), labels=labels)
 
 
-def _outcome(pruning: Pruning, baseline: Baseline | None) -> Pruned:
-    planned, least_zeros = _planned(pruning)
+def _outcome(order: PruneOrder, model: keras.Model, baseline: Baseline | None) -> Pruned:
+    config = order.spec.pruning_config().resolved(order.total_steps)
+    planned, least_zeros = _planned(model, config, total_steps=order.total_steps)
     return Pruned(
-        tensors=_tensors(pruning, planned),
+        tensors=_tensors(model, config, planned),
         least_zeros=least_zeros,
         objective=baseline and baseline.objective,
         baseline=baseline and baseline.metrics,
@@ -256,12 +275,14 @@ def _outcome(pruning: Pruning, baseline: Baseline | None) -> Pruned:
     )
 
 
-def _planned(pruning: Pruning) -> tuple[dict[int, PlannedUnits], int]:
+def _planned(
+    model: keras.Model, config: PruningConfig, *, total_steps: int
+) -> tuple[dict[int, PlannedUnits], int]:
     """Return what shapes alone ask of each variable, by its id, and of all of them together."""
     planned: dict[int, PlannedUnits] = {}
     least_zeros = 0
-    for group in by_schedule(pruning.model, pruning.config):
-        ahead = forecast(group.allocation, group.kernels, group.level_at(pruning.total_steps))
+    for group in by_schedule(model, config):
+        ahead = forecast(group.allocation, group.kernels, group.level_at(total_steps))
         least_zeros += ahead.total if ahead.is_exact else sum(filter(None, ahead.weights))
         for variable, kernel, units in zip(
             group.variables, group.kernels, ahead.units, strict=True
@@ -272,9 +293,10 @@ def _planned(pruning: Pruning) -> tuple[dict[int, PlannedUnits], int]:
     return planned, least_zeros
 
 
-def _tensors(pruning: Pruning, planned: Mapping[int, PlannedUnits]) -> tuple[PrunedTensor, ...]:
-    model = pruning.model
-    selected = {id(entry.variable): entry for entry in select(model, pruning.config)}
+def _tensors(
+    model: keras.Model, config: PruningConfig, planned: Mapping[int, PlannedUnits]
+) -> tuple[PrunedTensor, ...]:
+    selected = {id(entry.variable): entry for entry in select(model, config)}
     return tuple(
         PrunedTensor(
             layer=entry.layer,
