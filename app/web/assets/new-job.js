@@ -110,6 +110,7 @@ class NewJob {
     if (this.model.record) query.set("model", this.model.record.id);
     if (this.data.record) query.set("data", this.data.record.id);
     history.replaceState(null, "", query.size > 0 ? `/?${query}` : "/");
+    this.settings.reads(this.data.record?.kind ?? null);
     this.#plan = null;
     this.#changed();
   }

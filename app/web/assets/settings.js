@@ -49,6 +49,7 @@ const FORMATS = {
 
 export class Settings {
   #carried = {};
+  #dataKind = "npz";
   #skipped = new Set();
 
   /** `form` is the form of the page; `onChange` is called whenever it says something else. */
@@ -79,6 +80,12 @@ export class Settings {
     );
   }
 
+  /** Say what kind of file the data are; null for none. Only a table and records have labels by a name. */
+  reads(kind) {
+    this.#dataKind = kind ?? "npz";
+    this.form.elements.label.closest(".field").hidden = !["csv", "tfrecord"].includes(this.#dataKind);
+  }
+
   /** Leave a layer dense, or prune it again. */
   skip(layer, isSkipped) {
     if (isSkipped) this.#skipped.add(layer);
@@ -101,6 +108,7 @@ export class Settings {
     this.#setShare("initial", schedule.initial_sparsity ?? 0);
     for (const name of ["begin_step", "frequency", "power", "rounds"]) this.#set(name, schedule[name]);
     this.#set("end_step", isAutomatic ? null : schedule.end_step);
+    this.#set("label", spec.data?.label);
     this.#set("granularity", granularity.kind);
     this.#set("allocation", allocation?.kind);
     this.#set("epochs", training.epochs);
@@ -128,6 +136,7 @@ export class Settings {
       training: { ...training, ...present(sized), ...cooling, ...(learningRate === null && !training.optimizer ? {} : { optimizer }) },
       preprocessing: { ...preprocessing, ...present({ rescale: this.#rescale() }) },
       artifacts: this.#formats(),
+      data: this.#dataKind === "npz" ? undefined : { ...this.#carried.data, label: this.#value("label").trim() || undefined },
     };
     return withoutDefaults(spec);
   }
@@ -268,6 +277,7 @@ function withoutDefaults(spec) {
   );
 }
 
+    data: {},
 function showFault(field, message) {
   field.querySelector(":scope > .fault")?.remove();
   const controls = field.querySelectorAll("input, select");
