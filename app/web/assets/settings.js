@@ -135,8 +135,8 @@ export class Settings {
       layers: [...[...this.#skipped].map((layer) => ({ match: literal(layer), skip: true })), ...(this.#carried.layers ?? [])],
       training: { ...training, ...present(sized), ...cooling, ...(learningRate === null && !training.optimizer ? {} : { optimizer }) },
       preprocessing: { ...preprocessing, ...present({ rescale: this.#rescale() }) },
-      artifacts: this.#formats(),
       data: this.#dataKind === "npz" ? undefined : { ...this.#carried.data, label: this.#value("label").trim() || undefined },
+      artifacts: this.#formats(),
     };
     return withoutDefaults(spec);
   }
@@ -270,6 +270,7 @@ function withoutDefaults(spec) {
     layers: [],
     training: {},
     preprocessing: {},
+    data: {},
     artifacts: ["keras"],
   };
   return Object.fromEntries(
@@ -277,7 +278,6 @@ function withoutDefaults(spec) {
   );
 }
 
-    data: {},
 function showFault(field, message) {
   field.querySelector(":scope > .fault")?.remove();
   const controls = field.querySelectorAll("input, select");
