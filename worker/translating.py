@@ -39,6 +39,10 @@ TOLERANCE = 1e-5
 #: Random inputs reach from minus this to this, well into where ``hard_sigmoid`` is flat.
 _REACH = 4.0
 _BATCH = 32
+_BUILD_IT_ANEW = (
+    "Build the same model in Keras 3, give it the weights with load_weights(), compare what it "
+    "answers, save it with model.save('model.keras') and upload that file."
+)
 
 
 def translate(order: TranslateOrder, report: Callable[[Update], None]) -> Translated:
@@ -52,9 +56,12 @@ def translate(order: TranslateOrder, report: Callable[[Update], None]) -> Transl
     original, model = _opened_by_keras_2(order.model), load_model(order.translated)
     feeder = Feeder.of(model, Preprocessing(), batch_size=_BATCH)
     inputs = [_spread(array) for array in made_up_inputs(feeder, model)]
-    difference = _require_same(
-        _answers_of_keras_2(original, inputs), answers(model, feeder, inputs)
-    )
+    try:
+        expected = _answers_of_keras_2(original, inputs)
+        received = answers(model, feeder, inputs)
+    except Exception as error:  # Either Keras raises whatever the model provokes.
+        raise _not_compared(error) from error
+    difference = _require_same(expected, received)
     message = (
         "The file was converted from Keras 2 to Keras 3; on random inputs its answers differ by at "
         f"most {difference:.1e} from those of the original."
@@ -141,11 +148,19 @@ def _require_same(expected: list[Array], received: list[Array]) -> float:
     return largest
 
 
+def _not_compared(error: Exception) -> RefusedError:
+    return RefusedError(
+        "keras2_not_compared",
+        "The file was converted from Keras 2, but could not be held against the original, as one "
+        f"of the two does not answer to random inputs: {first_line(error)}",
+        hint=_BUILD_IT_ANEW,
+    )
+
+
 def _another_model(fault: str) -> RefusedError:
     return RefusedError(
         "keras2_differs",
         f"The file was converted from Keras 2, but its answers {fault} from those that Keras 2 "
         "gives, so nothing was pruned.",
-        hint="Build the same model in Keras 3, give it the weights with load_weights(), compare "
-        "what it answers, save it with model.save('model.keras') and upload that file.",
+        hint=_BUILD_IT_ANEW,
     )

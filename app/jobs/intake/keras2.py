@@ -108,11 +108,7 @@ def rewritten(config: JsonObject, *, keras_version: str) -> Rewritten:
 
 
 def scalings(weights: Iterable[StoredWeight]) -> tuple[Scaling, ...]:
-    """Return what becomes of the weights of a file of Keras 2 whose layers use ``hard_sigmoid``.
-
-    Raises:
-        RefusedFileError: ``keras2_only``, where no other weights make the same layer.
-    """
+    """Return what becomes of the weights of a file of Keras 2 whose layers use ``hard_sigmoid``."""
     return tuple(
         Scaling(weight.path, *gates)
         for weight in weights
@@ -128,7 +124,7 @@ def require_expressible(layers: Iterable[Layer]) -> None:
     """
     for layer in layers:
         if layer.class_name == "MultiHeadAttention":
-            fault = "calls in a form"
+            fault = "calls in a form of its own"
             raise _only_in_keras_2(layer.path, layer.class_name, fault)
         settings = _hard_settings(layer)
         known = {
@@ -261,13 +257,9 @@ class _Rewriter:
     def _with_first_calls(self, config: JsonObject) -> JsonObject:
         """Count the calls of a model inside from 0: Keras 2 also counts how it was built."""
         entries = config.get("layers")
-        built = (
-            {_name_of(entry) for entry in entries if _begins_with_input(entry)}
-            if isinstance(entries, list)
-            else set[str]()
-        )
-        if not built:
+        if not isinstance(entries, list):
             return config
+        built = {_name_of(entry) for entry in entries if _begins_with_input(entry)}
         for name in sorted(built):
             self._note("the calls of a model inside are counted anew", name)
         return {key: _counted_anew(value, built) for key, value in config.items()}
