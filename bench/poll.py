@@ -7,7 +7,8 @@ with a constant: ``bare.py`` beside this file, served by the same server with th
 
 An error is any answer but a 200 with the job in it, and a connection that breaks. The last line is
 what was seen; a ratio of rates is the median over the rounds, that of the 99th percentiles is over
-all polls.
+all polls. The table also has the processor time of the server for each poll, which says the same on
+a machine that has other work to do.
 """
 
 from __future__ import annotations
@@ -31,13 +32,15 @@ from tempfile import TemporaryDirectory
 import httpx2
 
 from app.client import Client, Job
-from app.local import running_service
+from bench.service import Service
 
 _ROUNDS = 10
 _START_SECONDS = 60
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 #: Longer than the polls take, whatever the machine; the job is cancelled at the end.
 _SPEC = {"training": {"epochs": 10_000}}
+#: A line in a log for each poll is another measurement.
+_QUIET = {"UVICORN_LOG_LEVEL": "warning"}
 
 
 @dataclass
@@ -47,6 +50,7 @@ class _Seen:
     rates: list[float] = field(default_factory=list[float])  #: Answers a second, a round each.
     seconds: list[float] = field(default_factory=list[float])  #: From asking to the answer.
     errors: int = 0
+    processor_seconds: float = 0.0  #: Of the server.
 
     @property
     def rate(self) -> float:
@@ -61,6 +65,7 @@ class _Seen:
 class _Question:
     """What is asked, and what the answer must hold."""
 
+    pid: int  #: Of the server.
     port: int
     path: str
     answered: bytes
@@ -75,14 +80,17 @@ def main() -> None:
     asked = _arguments()
     with (
         TemporaryDirectory(prefix="espalier-") as name,
-        running_service(Path(name)) as address,
-        _bare() as bare_port,
-        Client(address) as client,
+        Service.running(Path(name), workers=1, settings=_QUIET) as service,
+        _bare() as bare,
+        Client(service.url) as client,
     ):
         job = _training(client, Path(name))
-        port = int(address.rpartition(":")[2])
-        ours = _Question(port, f"/v1/jobs/{job.id}", f'"id":"{job.id}"'.encode())
-        bare = _Question(bare_port, "/", b'"status":"running"')
+        ours = _Question(
+            service.api.pid,
+            int(service.url.rpartition(":")[2]),
+            f"/v1/jobs/{job.id}",
+            f'"id":"{job.id}"'.encode(),
+        )
         seen = asyncio.run(_by_turns((ours, bare), asked.polls, clients=asked.clients))
         if job.refresh().stage != "fine_tuning":
             message = f"the job must train to the end. It is {job.state.status}"
@@ -114,17 +122,19 @@ def _training(client: Client, folder: Path) -> Job:
 
 
 @contextmanager
-def _bare() -> Generator[int]:
-    """Serve the bare endpoint; give its port."""
+def _bare() -> Generator[_Question]:
+    """Serve the bare endpoint; give what to ask it."""
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
         port = listener.getsockname()[1]
-        command = [sys.executable, "-m", "uvicorn", "bench.bare:app", "--log-level", "warning"]
+        command = [sys.executable, "-m", "uvicorn", "bench.bare:app"]
         process = subprocess.Popen(
-            [*command, "--fd", str(listener.fileno())], pass_fds=[listener.fileno()]
+            [*command, "--fd", str(listener.fileno())],
+            env={**os.environ, **_QUIET},
+            pass_fds=[listener.fileno()],
         )
     try:
         _wait_for(f"http://127.0.0.1:{port}/")
-        yield port
+        yield _Question(process.pid, port, "/", b'"status":"running"')
     finally:
         process.terminate()
         process.wait()
@@ -150,9 +160,17 @@ async def _by_turns(questions: tuple[_Question, ...], polls: int, *, clients: in
 
 async def _round(question: _Question, polls: int, clients: int, seen: _Seen) -> None:
     left = iter(range(polls))
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), _processor_seconds(question.pid)
     await asyncio.gather(*(_ask(question, left, seen) for _ in range(clients)))
     seen.rates.append(polls / (time.perf_counter() - began))
+    seen.processor_seconds += _processor_seconds(question.pid) - spent
+
+
+def _processor_seconds(pid: int) -> float:
+    """Return what a process has taken since it began, its threads included."""
+    # The name in parentheses can hold spaces; what follows it cannot.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def _ask(question: _Question, left: Iterator[int], seen: _Seen) -> None:
@@ -181,9 +199,10 @@ async def _is_right(question: _Question, reader: asyncio.StreamReader) -> bool:
 
 
 def _report(ours: _Seen, bare: _Seen) -> None:
-    print(f"{'':<24}{'a second':>12}{'p99, ms':>12}{'errors':>8}")
+    print(f"{'':<16}{'a second':>12}{'p99, ms':>12}{'CPU, ms each':>14}{'errors':>8}")
     for name, seen in (("the job", ours), ("bare endpoint", bare)):
-        print(f"{name:<24}{seen.rate:>12.0f}{1000 * seen.p99:>12.1f}{seen.errors:>8}")
+        each = 1000 * seen.processor_seconds / len(seen.seconds)
+        print(f"{name:<16}{seen.rate:>12.0f}{1000 * seen.p99:>12.1f}{each:>14.3f}{seen.errors:>8}")
     by_round = [each / beside for each, beside in zip(ours.rates, bare.rates, strict=True)]
     print(
         json.dumps(

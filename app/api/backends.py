@@ -48,8 +48,12 @@ class Backends:
 OpenBackends: TypeAlias = Callable[[], AbstractContextManager[Backends]]
 
 
-async def _backends_of(request: Request) -> Backends:
+def backends_of(request: Request) -> Backends:
+    """Return what the process that serves ``request`` works with.
+
+    Where it is needed for each call, it is called: a dependency costs more than what it does.
+    """
     return request.state.backends
 
 
-BackendsDep = Annotated[Backends, Depends(_backends_of)]
+BackendsDep = Annotated[Backends, Depends(backends_of)]

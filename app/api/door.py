@@ -9,6 +9,7 @@ name was made to lead here, by the ``Host`` that it asks for.
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from hashlib import sha256
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.api.backends import Backends, BackendsDep
+from app.api.backends import Backends, backends_of
 from app.api.errors import NoKeyError
 from app.api.rates import STRANGERS
 from app.jobs.errors import InvalidKeyError
@@ -33,6 +34,7 @@ _bearer = HTTPBearer(
 )
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Whether only this machine itself can reach what listens on ``host``.
 
@@ -49,9 +51,9 @@ def is_loopback(host: str) -> bool:
 
 async def _caller_of(
     request: Request,
-    backends: BackendsDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> Caller:
+    backends = backends_of(request)
     if credentials is None and _comes_from_here(request) and not await _were_keys_made(backends):
         return LOCAL
     try:

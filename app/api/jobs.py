@@ -30,6 +30,18 @@ IdempotencyKey = Annotated[
 ]
 
 
+# The first, since it is asked for most.
+@router.get("/{job_id}", response_model=JobView, responses=problem_responses(404, 503))
+async def get_job(job_id: str, services: ServicesDep) -> Response:
+    """Show a job: where it stands, how far it is, and in the end its result."""
+
+    def look() -> str:
+        return JobView.of(services.store.job(job_id)).model_dump_json()
+
+    shown = await services.answers.to(("job", job_id), look)
+    return Response(shown, media_type="application/json")
+
+
 @router.post(
     "",
     status_code=202,
@@ -83,17 +95,6 @@ def list_jobs(
     """List jobs, the newest first."""
     page = services.store.jobs(limit=limit, after=after, status=status)
     return JobPage(jobs=tuple(JobView.of(job) for job in page.jobs), next_cursor=page.next_cursor)
-
-
-@router.get("/{job_id}", response_model=JobView, responses=problem_responses(404, 503))
-async def get_job(job_id: str, services: ServicesDep) -> Response:
-    """Show a job: where it stands, how far it is, and in the end its result."""
-
-    def look() -> str:
-        return JobView.of(services.store.job(job_id)).model_dump_json()
-
-    shown = await services.answers.to(("job", job_id), look)
-    return Response(shown, media_type="application/json")
 
 
 @router.get("/{job_id}/metrics", responses=problem_responses(404, 503))

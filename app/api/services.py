@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import Depends
+from fastapi import Depends, Request
 
 from app.api.answers import TenantAnswers
-from app.api.backends import Backends, BackendsDep
+from app.api.backends import Backends, backends_of
 from app.api.door import CallerDep
 from app.api.turns import Turns
 from app.jobs.artifacts import ArtifactStore
@@ -57,8 +57,8 @@ def services_for(backends: Backends, caller: Caller) -> Services:
 
 
 # Not a plain function, which would take a thread to do nothing but this.
-async def _services_of(backends: BackendsDep, caller: CallerDep) -> Services:
-    return services_for(backends, caller)
+async def _services_of(request: Request, caller: CallerDep) -> Services:
+    return services_for(backends_of(request), caller)
 
 
 ServicesDep = Annotated[Services, Depends(_services_of)]
