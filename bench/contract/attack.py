@@ -14,6 +14,8 @@ from typing import TypeAlias
 _ROOT = Path(__file__).parents[2]
 _CONFIG = Path(__file__).with_name("schemathesis.toml")
 
+_PATIENCE_SECONDS = "600"
+
 PHASES = "examples,coverage,fuzzing,stateful"
 
 #: Ids by the names of parameters: under ``kept`` those that are asked for, and under ``doomed``
@@ -41,7 +43,10 @@ def attack(  # noqa: PLR0913  (what is attacked, and how)
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(_CONFIG), "run"),
         *(f"{url}/openapi.json", "--checks", "all", "--seed", str(seed), "--no-color"),
         *("--max-examples", str(examples), "--header", f"Authorization: Bearer {key}"),
-        *("--phases", phases, "--request-timeout", "60"),
+        # Who sends files in pieces names the protocol in every call.
+        *("--header", "Tus-Resumable: 1.0.0", "--phases", phases),
+        # How long an answer takes says nothing on a machine that others use too.
+        *("--request-timeout", _PATIENCE_SECONDS, "--max-response-time", _PATIENCE_SECONDS),
     )
     environment = {
         **os.environ,

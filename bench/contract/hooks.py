@@ -21,6 +21,9 @@ _THERE: There = json.loads(os.environ["ESPALIER_CONTRACT"])
 _VALID = originals()
 _FILES = {"model": [_VALID.keras, _VALID.h5], "data": [_VALID.npz]}
 
+# Pieces of files are bytes as any others.
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
+
 
 @schemathesis.hook  # pyright: ignore[reportUnknownMemberType]
 def flatmap_path_parameters(context: Any, parameters: Any) -> Any:
