@@ -49,6 +49,19 @@ def test_xz_is_the_smallest_form_of_a_sparse_file_and_any_xz_unpacks_it(
     assert lzma.decompress(packed) == path.read_bytes()
 
 
+def test_xz_learns_from_the_byte_before_where_that_helps(tmp_path):
+    path = tmp_path / "model.int8.tflite"
+    generator = np.random.default_rng(0)
+    upper_bits = (3 * np.arange(50_000) + (generator.random(50_000) < 0.05).cumsum()) % 8
+    lower_bits = generator.integers(0, 32, 50_000)
+    path.write_bytes((32 * upper_bits + lower_bits).astype(np.uint8).tobytes())
+
+    weight = weigh(path, number_bytes=1)
+
+    sizes = {each.encoding: each.bytes for each in weight.compressed}
+    assert sizes["xz"] < 0.8 * weight.bytes, "five bits of eight, and what is unforeseen"
+
+
 def test_a_form_that_is_no_smaller_is_not_kept(tmp_path):
     path = tmp_path / "model.keras"
     path.write_bytes(np.random.default_rng(0).bytes(10_000))
