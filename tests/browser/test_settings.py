@@ -78,3 +78,21 @@ def test_the_learning_rate_cools_down_unless_its_tick_is_taken_away(form):
 
     _expect_accepted(form)
     assert _spec(form)["training"] == {"cool_down": False}
+
+
+def test_a_receiver_is_told_only_where_one_is_named(form):
+    form.get_by_label("Tell when it has ended").fill("https://hook.invalid/espalier")
+
+    _expect_accepted(form)
+    assert _spec(form)["webhook"] == {"url": "https://hook.invalid/espalier"}
+    form.get_by_label("Tell when it has ended").fill("")
+    _expect_accepted(form)
+    assert "webhook" not in _spec(form)
+
+
+def test_a_receiver_that_may_not_be_told_is_refused_at_its_field(form):
+    form.get_by_label("Tell when it has ended").fill("http://127.0.0.1/hook")
+
+    fault = form.locator("[data-pointer='/webhook'] .fault")
+    expect(fault).to_contain_text("url must lead to a public address")
+    expect(form.get_by_role("button", name="Start pruning")).to_be_disabled()

@@ -6,6 +6,7 @@ import { announce, element, withShare } from "/assets/dom.js";
 import { at, count, duration, percent } from "/assets/format.js";
 import { follow } from "/assets/live.js";
 import { FINAL, codeBlock, copy, layerList, problemNotice, statusBadge, warningNotice } from "/assets/parts.js";
+import { DeliveryLog } from "/assets/delivery-log.js";
 import { comparison, downloads, records, saveWithKey, sizes } from "/assets/result.js";
 import { TrainingCurves } from "/assets/training-curves.js";
 
@@ -28,8 +29,9 @@ class JobView {
     this.path = `/v1/jobs/${id}`;
     this.signal = signal;
     this.navigate = navigate;
-    this.parts = Object.fromEntries(["head", "notices", "progress", "result", "curves", "layers", "settings"].map((name) => [name, element("section", { class: name })]));
+    this.parts = Object.fromEntries(["head", "notices", "progress", "result", "curves", "layers", "deliveries", "settings"].map((name) => [name, element("section", { class: name })]));
     this.curves = new TrainingCurves();
+    this.deliveries = new DeliveryLog(this.parts.deliveries, `${this.path}/deliveries`, signal);
   }
 
   /** Show the job, and follow it to its end. */
@@ -87,6 +89,7 @@ class JobView {
     this.#showResult();
     this.#showLayers();
     this.#showSettings();
+    this.deliveries.show(this.#job.spec.webhook, { hasEnded: FINAL.has(this.#job.status) });
   }
 
   /** Ask what the job will do to each layer; a model that was removed since tells no more. */

@@ -115,6 +115,7 @@ export class Settings {
     this.#set("batch_size", training.batch_size);
     this.#set("learning_rate", training.optimizer.learning_rate);
     this.#set("rescale", preprocessing.rescale);
+    this.#set("webhook", spec.webhook?.url);
     this.form.elements.cool_down.checked = training.cool_down !== false;
     this.#showWhatApplies();
   }
@@ -137,6 +138,7 @@ export class Settings {
       preprocessing: { ...preprocessing, ...present({ rescale: this.#rescale() }) },
       data: this.#dataKind === "npz" ? undefined : { ...this.#carried.data, label: this.#value("label").trim() || undefined },
       artifacts: this.#formats(),
+      webhook: this.#webhook(),
     };
     return withoutDefaults(spec);
   }
@@ -236,6 +238,11 @@ export class Settings {
     const [over, under = "1", ...more] = text.split("/");
     const number = Number(over) / Number(under);
     return more.length === 0 && Number.isFinite(number) ? number : text;
+  }
+
+  #webhook() {
+    const url = this.#value("webhook").trim();
+    return url === "" ? undefined : { url };
   }
 
   /** What was chosen; where it is what the settings were filled with, with all its details. */
