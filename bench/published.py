@@ -167,11 +167,12 @@ class Bench:
 
 
 def _samples(model: keras.Model) -> dict[str, NDArray[Any]]:
-    """Return random inputs by name, and as many classes as each of them asks for."""
+    """Return random inputs by name, and for each sample as many random classes as there are."""
     generator = np.random.default_rng(0)
+    is_alone = len(model.inputs) == 1
     arrays: dict[str, NDArray[Any]] = {
-        f"x_train/{tensor.name}": generator.integers(0, 256, (_SAMPLES, *tensor.shape[1:])).astype(
-            tensor.dtype
+        "x_train" if is_alone else f"x_train/{tensor.name}": generator.integers(
+            0, 256, (_SAMPLES, *tensor.shape[1:]), np.uint8
         )
         for tensor in model.inputs
     }
