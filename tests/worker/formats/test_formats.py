@@ -125,6 +125,26 @@ def test_a_file_takes_gives_and_answers_what_the_model_does(made, tmp_path, kind
     assert counted.total - counted.nonzero >= model.zeros
 
 
+def test_a_saved_model_has_each_weight_once_and_tables_of_words_too(tmp_path):
+    lookup = layers.IntegerLookup(output_mode="multi_hot")
+    lookup.adapt(np.array([7, 11, 13]))
+    model = keras.Sequential([keras.Input((1,), dtype="int64"), lookup, layers.Dense(20_000)])
+    source = Source.of(model, _CONFIG, tmp_path / "graphs", None)
+
+    FORMATS["saved_model"].write(source, tmp_path / "file")
+
+    words = np.array([[7], [13], [99]])
+    (answer,) = (
+        FORMATS["saved_model"]
+        .open(tmp_path / "file", 1)
+        .answer({source.inputs[0].name: words})
+        .values()
+    )
+    assert answer == pytest.approx(model.predict(words, verbose=0), abs=1e-6)
+    (stored,) = (tmp_path / "graphs").rglob("variables.data*")
+    assert stored.stat().st_size < 1.2 * sum(weight.nbytes for weight in model.get_weights())
+
+
 def test_names_are_those_of_the_layers_as_a_graph_can_write_them(made):
     model = made(_of_two_inputs).model
 
