@@ -102,8 +102,8 @@ ORDER_BODY: dict[str, Any] = {
                         "model": {**_FILE, "description": "A `.keras` or `.h5` file"},
                         "data": {
                             **_FILE,
-                            "description": "An `.npz`, a `.csv`, a `.zip` with a folder for each class, or "
-                            "a `.tfrecord`; left out: prune without fine-tuning",
+                            "description": "An `.npz`, a `.csv`, a `.zip` with a folder for each "
+                            "class, or a `.tfrecord`; left out: prune without fine-tuning",
                         },
                         "spec": {
                             "type": "string",
