@@ -5,11 +5,13 @@ two epochs, and fine-tunes each for two more at each sparsity, with three seeds:
 its own environment (its recipe is in ``bench.peer.accuracy``), and once by each of our recipes.
 Same data, batches, steps and optimizer (Adam at 0.001, its state forgotten).
 
-``ours``       Erdos-Renyi-kernel allocation; masks chosen anew every 20 steps, not every 100; a
-               learning rate that cools down in the end; from 0.98 on, distillation from the
-               unpruned model, which below that knows no more than what is left of it
+``ours``       begins at 1 - sqrt(1 - sparsity), not dense; Erdos-Renyi-kernel allocation; masks
+               chosen anew every 20 steps, not every 100; a learning rate that cools down in the
+               end; from 0.98 on, distillation from the unpruned model, which below that knows
+               no more than what is left of it
 ``default``    none of it: what ``prune`` does when it is told the sparsity alone
-``no_...``     ``ours`` without one of its parts; ``distillation``: with it at every sparsity
+``no_...``     ``ours`` without one of its parts, ``starts_dense`` too; ``distillation``: with it
+               at every sparsity
 
 A full run takes hours. What each training came to is kept in FOLDER, in a file that is named by
 all that decides it, the sources that matter among it; a second run goes on from there.
