@@ -42,7 +42,7 @@ from typing import Any
 import keras
 
 import pruning_core as pc
-from bench import peer
+from bench import networks, peer
 from bench.data import TASKS, Samples, add_data_folder
 from bench.dense import Dense, accuracy_of, samples_of, task_fingerprint, trained
 from bench.kept import Kept
@@ -179,8 +179,9 @@ class Bench:
         )
 
 
-def _peer_source() -> str:
-    return Path(peer.__file__).with_name("accuracy.py").read_text()
+def _peer_source() -> list[str]:
+    recipe = Path(peer.__file__).with_name("accuracy.py")
+    return [recipe.read_text(), inspect.getsource(networks)]
 
 
 def _own_source() -> list[str]:

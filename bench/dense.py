@@ -10,7 +10,7 @@ from pathlib import Path
 
 import keras
 
-from bench import models, peer
+from bench import models, networks, peer
 from bench.data import TASKS, Samples
 from bench.kept import Kept
 
@@ -39,7 +39,7 @@ class Dense:
 
 def trained(kept: Kept, folder: Path, name: str, seed: int) -> Dense:
     """Return the model ``name``, trained with ``seed`` on the data in ``folder``."""
-    sources = [inspect.getsource(part) for part in (getattr(models, name), _train_densely)]
+    sources = [inspect.getsource(part) for part in (networks, models, _train_densely)]
     path = kept.path(f"{name}-dense-{seed}", task_fingerprint(name, folder), sources)
     weights = path.with_suffix(".npz")
     accuracy = kept.measured(

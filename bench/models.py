@@ -5,37 +5,17 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from bench import networks
+
 
 def mnist_cnn() -> keras.Model:
     """Return the MNIST CNN of 3,274,634 parameters, 13.1 MB in float32, untrained."""
-    return keras.Sequential(
-        [
-            keras.Input((28, 28, 1)),
-            layers.Rescaling(1 / 255),
-            layers.Conv2D(32, 5, padding="same", activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Conv2D(64, 5, padding="same", activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Flatten(),
-            layers.Dense(1024, activation="relu"),
-            layers.Dropout(0.4),
-            layers.Dense(10, activation="softmax"),
-        ],
-        name="mnist_cnn",
-    )
+    return networks.mnist_cnn(keras)
 
 
 def imdb_lstm() -> keras.Model:
-    """Return the LSTM for film reviews of 200 tokens, of 673,217 parameters, untrained."""
-    return keras.Sequential(
-        [
-            keras.Input((200,), dtype="int32"),
-            layers.Embedding(10_000, 64),
-            layers.LSTM(64),
-            layers.Dense(1, activation="sigmoid"),
-        ],
-        name="imdb_lstm",
-    )
+    """Return the LSTM for film reviews of 200 tokens, of 673,089 parameters, untrained."""
+    return networks.imdb_lstm(keras)
 
 
 def mnist_batch_norm() -> keras.Model:
@@ -56,7 +36,7 @@ def mnist_batch_norm() -> keras.Model:
 
 def mobilenet() -> keras.Model:
     """Return MobileNetV1 for ImageNet, of 4,253,864 parameters, untrained."""
-    return keras.applications.MobileNet(weights=None)
+    return networks.mobilenet(keras)
 
 
 def mobilenet_v2() -> keras.Model:

@@ -19,8 +19,11 @@ import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 from tf_keras import layers
 
+from bench import networks
 from bench.data import TASKS, Samples, Task
 from bench.peer import answer, load_arrays, requests
+
+_NETWORKS = {"mnist_cnn": networks.mnist_cnn, "imdb_lstm": networks.imdb_lstm}
 
 
 def main() -> None:
@@ -29,41 +32,10 @@ def main() -> None:
         task = TASKS[request["model"]]
         samples = task.load(Path(request["data"]))
         keras.utils.set_random_seed(request["seed"])
-        model = _MODELS[request["model"]]()
+        model = _NETWORKS[request["model"]](keras)
         model.set_weights(load_arrays(Path(request["weights"])))
         pruned = _fine_tuned(model, task, samples, request["sparsity"])
         answer(_accuracy(pruned, task, samples))
-
-
-def _mnist_cnn() -> Any:
-    return keras.Sequential(
-        [
-            keras.Input((28, 28, 1)),
-            layers.Rescaling(1 / 255),
-            layers.Conv2D(32, 5, padding="same", activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Conv2D(64, 5, padding="same", activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Flatten(),
-            layers.Dense(1024, activation="relu"),
-            layers.Dropout(0.4),
-            layers.Dense(10, activation="softmax"),
-        ]
-    )
-
-
-def _imdb_lstm() -> Any:
-    return keras.Sequential(
-        [
-            keras.Input((200,)),
-            layers.Embedding(10_000, 64),
-            layers.LSTM(64),
-            layers.Dense(1, activation="sigmoid"),
-        ]
-    )
-
-
-_MODELS = {"mnist_cnn": _mnist_cnn, "imdb_lstm": _imdb_lstm}
 
 
 def _fine_tuned(model: Any, task: Task, samples: Samples, sparsity: float) -> Any:

@@ -14,21 +14,30 @@ from __future__ import annotations
 
 import gzip
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras as keras
-from tf_keras import layers
 
+from bench import networks
 from bench.peer import answer, load_arrays, requests
+
+_NETWORKS: dict[str, Callable[[Any], Any]] = {
+    "mnist_cnn": networks.mnist_cnn,
+    # With the batch that LiteRT's recurrent layers want.
+    "imdb_lstm": partial(networks.imdb_lstm, batch_size=1),
+    "mobilenet": networks.mobilenet,
+}
 
 
 def main() -> None:
     """Answer requests."""
     for request in requests():
-        model = _MODELS[request["model"]]()
+        model = _NETWORKS[request["model"]](keras)
         model.set_weights(load_arrays(Path(request["weights"])))
         stripped = tfmot.sparsity.keras.strip_pruning(model)
         files = {"keras": _saved(stripped), "litert_int8": _int8(stripped)}
@@ -38,42 +47,6 @@ def main() -> None:
                 for name, content in files.items()
             }
         )
-
-
-def _mnist_cnn() -> Any:
-    return keras.Sequential(
-        [
-            keras.Input((28, 28, 1)),
-            layers.Rescaling(1 / 255),
-            layers.Conv2D(32, 5, padding="same", activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Conv2D(64, 5, padding="same", activation="relu"),
-            layers.MaxPooling2D(),
-            layers.Flatten(),
-            layers.Dense(1024, activation="relu"),
-            layers.Dropout(0.4),
-            layers.Dense(10, activation="softmax"),
-        ]
-    )
-
-
-def _imdb_lstm() -> Any:
-    return keras.Sequential(
-        [
-            # With the batch that LiteRT's recurrent layers want.
-            keras.Input((200,), batch_size=1),
-            layers.Embedding(10_000, 64),
-            layers.LSTM(64),
-            layers.Dense(1, activation="sigmoid"),
-        ]
-    )
-
-
-def _mobilenet() -> Any:
-    return keras.applications.MobileNet(weights=None)
-
-
-_MODELS = {"mnist_cnn": _mnist_cnn, "imdb_lstm": _imdb_lstm, "mobilenet": _mobilenet}
 
 
 def _saved(model: Any) -> bytes:
