@@ -148,14 +148,16 @@ def test_small_tensors_are_not_worth_compiling(compiled_steps, monkeypatch):
 @pytest.mark.parametrize(
     ("first", "optimizer"),
     [
-        pytest.param(layers.Dense(4), keras.optimizers.Adam(), id="dense"),
+        pytest.param(layers.Dense(4, name="first"), keras.optimizers.Adam(), id="dense"),
         pytest.param(
-            layers.Dense(4),
+            layers.Dense(4, name="first"),
             keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam()),
             id="with loss scaling",
         ),
         pytest.param(
-            layers.Embedding(9, 4), keras.optimizers.Adam(), id="gradients of some rows only"
+            layers.Embedding(9, 4, name="first"),
+            keras.optimizers.Adam(),
+            id="gradients of some rows only",
         ),
     ],
 )
