@@ -1,10 +1,10 @@
 """Schedules: which sparsity at which step, and nothing else.
 
 Step ``t`` is the number of optimizer steps done: the mask update "at step t" follows the t-th
-step, and the one at step 0 precedes the first. A schedule may leave two things open: the sparsity
-that it ends with, which ``with_sparsity`` fills in, and its end, which ``resolved`` fills in from
-the length of the training, or refuses. Only a schedule without open ends can be asked for a
-sparsity or an update; ``PruningConfig.resolved`` closes them all.
+step, and the one at step 0 precedes the first. A schedule may leave three things open: the
+sparsity that it ends with, which ``with_sparsity`` fills in, and its end and how often the masks
+change, which ``resolved`` fills in from the length of the training, or refuses. Only a schedule
+without open ends can be asked for a sparsity or an update; ``PruningConfig.resolved`` closes all.
 
 Every schedule prunes at ``begin_step`` for the first time and at its end for the last, and its
 sparsity never falls.
@@ -25,6 +25,13 @@ from pruning_core.errors import PruningConfigError
 #: sparsity; the rest of the training recovers the accuracy.
 PRUNING_SHARE = 0.75
 
+#: Intervals between updates that an open ``frequency`` makes at least of a schedule, as far as it
+#: has steps: fewer and larger cuts cost accuracy that a short training does not win back.
+LEAST_INTERVALS = 40
+
+#: Longest interval, in steps, that an open ``frequency`` becomes.
+LONGEST_INTERVAL = 100
+
 #: Sparsity that a schedule ends with where nothing else says how far to prune.
 DEFAULT_SPARSITY = 0.8
 
@@ -39,7 +46,8 @@ class Constant:
         target_sparsity: Fraction of the weights to prune, in [0, 1); ``None`` leaves it open.
         begin_step: Step of the first update.
         end_step: Step of the last update; ``None`` for the last step of the training.
-        frequency: Steps between two updates.
+        frequency: Steps between two updates; ``None`` for what suits the length, see
+            ``PolynomialDecay.resolved``.
 
     Raises:
         PruningConfigError: a setting lies outside its domain.
@@ -51,13 +59,13 @@ class Constant:
     target_sparsity: float | None = None
     begin_step: int = 0
     end_step: int | None = None
-    frequency: int = 100
+    frequency: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse settings outside their domain."""
         _require_open_or_fraction("target_sparsity", self.target_sparsity)
         _require_range(self.begin_step, self.end_step)
-        require_at_least("frequency", self.frequency, 1)
+        _require_open_or_positive("frequency", self.frequency)
 
     @property
     def last_sparsity(self) -> float:
@@ -71,8 +79,8 @@ class Constant:
         return dataclasses.replace(self, target_sparsity=sparsity)
 
     def resolved(self, total_steps: int) -> Self:
-        """Return the schedule with its end filled in; see ``PolynomialDecay.resolved``."""
-        return _with_end(self, total_steps, open_end=total_steps)
+        """Return the schedule with what is open filled in; see ``PolynomialDecay.resolved``."""
+        return _with_frequency(_with_end(self, total_steps, open_end=total_steps))
 
     def sparsity_at(self, step: int) -> float:
         """Sparsity that step ``step`` asks for; 0 before ``begin_step``.
@@ -104,6 +112,7 @@ class PolynomialDecay:
         begin_step: Step of the first update.
         end_step: Step of the last update; ``None`` for ``PRUNING_SHARE`` of the training.
         frequency: Steps between two updates; the last lands on ``end_step`` all the same.
+            ``None`` for what suits the length, see ``resolved``.
         power: Exponent, above 0; 3 is the cubic rule of the paper.
 
     Raises:
@@ -125,14 +134,14 @@ class PolynomialDecay:
     final_sparsity: float | None = None
     begin_step: int = 0
     end_step: int | None = None
-    frequency: int = 100
+    frequency: int | None = None
     power: float = 3.0
 
     def __post_init__(self) -> None:
         """Refuse settings outside their domain."""
         _require_rise(self.initial_sparsity, self.final_sparsity)
         _require_range(self.begin_step, self.end_step)
-        require_at_least("frequency", self.frequency, 1)
+        _require_open_or_positive("frequency", self.frequency)
         if not (self.power > 0 and math.isfinite(self.power)):
             message = f"power must be above 0. Received: {self.power}"
             raise PruningConfigError(message, field="power")
@@ -153,7 +162,10 @@ class PolynomialDecay:
         return dataclasses.replace(self, final_sparsity=sparsity)
 
     def resolved(self, total_steps: int) -> Self:
-        """Return the schedule with ``end_step`` filled in.
+        """Return the schedule with ``end_step`` and ``frequency`` filled in.
+
+        An open ``frequency`` becomes a ``LEAST_INTERVALS``-th of the steps from ``begin_step`` to
+        ``end_step``, rounded down, from 1 to ``LONGEST_INTERVAL``.
 
         Args:
             total_steps: Optimizer steps of the whole training; 0 for none, where only a
@@ -162,16 +174,18 @@ class PolynomialDecay:
         Raises:
             PruningConfigError: the schedule would not be over when the training is.
 
-        >>> PolynomialDecay(begin_step=20).resolved(total_steps=100).end_step
-        80
+        >>> schedule = PolynomialDecay(begin_step=20).resolved(total_steps=180)
+        >>> schedule.end_step, schedule.frequency
+        (140, 3)
         """
-        return _with_end(self, total_steps, open_end=_shared_end(self.begin_step, total_steps))
+        open_end = _shared_end(self.begin_step, total_steps)
+        return _with_frequency(_with_end(self, total_steps, open_end=open_end))
 
     def sparsity_at(self, step: int) -> float:
         """Sparsity that step ``step`` asks for; 0 before ``begin_step``."""
         if step < self.begin_step:
             return 0.0
-        span = _require_resolved(self.end_step) - self.begin_step
+        span = _require_filled_in("end_step", self.end_step) - self.begin_step
         progress = min((step - self.begin_step) / span, 1.0) if span else 1.0
         remaining = (1.0 - progress) ** self.power
         return self.last_sparsity + (self.initial_sparsity - self.last_sparsity) * remaining
@@ -317,13 +331,13 @@ class Iterative:
         round_ = self._round_at(step)
         if round_ is None:
             return None
-        span = _require_resolved(self.end_step) - self.begin_step
+        span = _require_filled_in("end_step", self.end_step) - self.begin_step
         return self.begin_step + -(-round_ * span // self.rounds)
 
     def _round_at(self, step: int) -> int | None:
         if step < self.begin_step:
             return None
-        span = _require_resolved(self.end_step) - self.begin_step
+        span = _require_filled_in("end_step", self.end_step) - self.begin_step
         if span == 0:
             return self.rounds
         return min((step - self.begin_step) * self.rounds // span, self.rounds)
@@ -332,6 +346,7 @@ class Iterative:
 Schedule: TypeAlias = Constant | PolynomialDecay | OneShot | Iterative
 
 _Ranged = TypeVar("_Ranged", Constant, PolynomialDecay, Iterative)
+_Periodic = TypeVar("_Periodic", Constant, PolynomialDecay)
 
 
 def sparsity_in_force(schedule: Schedule, step: int) -> float:
@@ -369,6 +384,11 @@ def _require_open_or_fraction(field: str, sparsity: float | None) -> None:
         require_fraction(field, sparsity)
 
 
+def _require_open_or_positive(field: str, steps: int | None) -> None:
+    if steps is not None:
+        require_at_least(field, steps, 1)
+
+
 def _require_known(field: str, sparsity: float | None) -> float:
     if sparsity is None:
         message = f"{field} is open: ask with_sparsity(sparsity) first"
@@ -396,11 +416,11 @@ def _require_within(field: str, step: int, total_steps: int) -> None:
         raise PruningConfigError(message, field=field)
 
 
-def _require_resolved(end_step: int | None) -> int:
-    if end_step is None:
-        message = "the schedule's end is open: ask resolved(total_steps) first"
-        raise PruningConfigError(message, field="end_step")
-    return end_step
+def _require_filled_in(field: str, steps: int | None) -> int:
+    if steps is None:
+        message = f"{field} is open: ask resolved(total_steps) first"
+        raise PruningConfigError(message, field=field)
+    return steps
 
 
 def _shared_end(begin_step: int, total_steps: int) -> int:
@@ -415,10 +435,19 @@ def _with_end(schedule: _Ranged, total_steps: int, *, open_end: int) -> _Ranged:
     return schedule
 
 
+def _with_frequency(schedule: _Periodic) -> _Periodic:
+    if schedule.frequency is not None:
+        return schedule
+    span = _require_filled_in("end_step", schedule.end_step) - schedule.begin_step
+    interval = min(max(span // LEAST_INTERVALS, 1), LONGEST_INTERVAL)
+    return dataclasses.replace(schedule, frequency=interval)
+
+
 def _last_periodic_update(schedule: Constant | PolynomialDecay, step: int) -> int | None:
-    end_step = _require_resolved(schedule.end_step)
+    end_step = _require_filled_in("end_step", schedule.end_step)
     if step < schedule.begin_step:
         return None
     if step >= end_step:
         return end_step
-    return step - (step - schedule.begin_step) % schedule.frequency
+    frequency = _require_filled_in("frequency", schedule.frequency)
+    return step - (step - schedule.begin_step) % frequency

@@ -58,15 +58,16 @@ _OF_WRAPPERS = frozenset(
     {"batch_input_shape", "build_config", "dtype", "layer", "name", "trainable"}
 )
 
+_DEFAULT_FREQUENCY = 100
 #: Which is ``ConstantSparsity(0.5, 0)``.
-_DEFAULT_SCHEDULE = Constant(target_sparsity=0.5)
+_DEFAULT_SCHEDULE = Constant(target_sparsity=0.5, frequency=_DEFAULT_FREQUENCY)
 
 
 def _translated(settings: Mapping[str, Any]) -> PruningConfig:
     granularity = _granularity(settings)
     if "pruning_schedule" not in settings:
         is_pattern = isinstance(granularity, NOfM)
-        schedule = Constant() if is_pattern else _DEFAULT_SCHEDULE
+        schedule = Constant(frequency=_DEFAULT_FREQUENCY) if is_pattern else _DEFAULT_SCHEDULE
         return PruningConfig(schedule=schedule, granularity=granularity)
     theirs = _mapping("pruning_schedule", settings["pruning_schedule"])
     with refusing_at("pruning_schedule"):
@@ -137,9 +138,10 @@ def schedule_from_tfmot(config: Mapping[str, Any]) -> Schedule:
     Constant(kind='constant', target_sparsity=0.5, begin_step=0, end_step=None, frequency=100)
     """
     class_name, settings = config.get("class_name"), config.get("config")
-    if class_name not in _KNOWN:
+    if not isinstance(class_name, str) or class_name not in _KNOWN:
         message = (
-            f"class_name must be a schedule of TFMOT ({', '.join(_KNOWN)}). Received: {class_name}"
+            f"class_name must be a schedule of TFMOT ({', '.join(_KNOWN)}). "
+            f"Received: {class_name}"
         )
         raise PruningConfigError(message, field="class_name")
     if not isinstance(settings, Mapping):
@@ -174,7 +176,7 @@ def _constant(settings: Mapping[str, Any]) -> Schedule:
         target_sparsity=settings["target_sparsity"],
         begin_step=settings["begin_step"],
         end_step=None if end_step == _NO_END else end_step,
-        frequency=settings.get("frequency", 100),
+        frequency=settings.get("frequency", _DEFAULT_FREQUENCY),
     )
 
 
@@ -185,7 +187,7 @@ def _polynomial_decay(settings: Mapping[str, Any]) -> Schedule:
         begin_step=settings["begin_step"],
         end_step=settings["end_step"],
         power=settings.get("power", 3),
-        frequency=settings.get("frequency", 100),
+        frequency=settings.get("frequency", _DEFAULT_FREQUENCY),
     )
 
 

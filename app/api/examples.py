@@ -55,7 +55,7 @@ SPECS: dict[str, dict[str, Any]] = {
             "final_sparsity": 0.8,
             "begin_step": 0,
             "end_step": None,
-            "frequency": 100,
+            "frequency": None,
             "power": 3,
         },
         "granularity": {"kind": "unstructured"},

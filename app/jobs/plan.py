@@ -418,16 +418,21 @@ def _warnings(
 
 
 def _warnings_of_schedule(schedule: Schedule) -> Iterator[Notice]:
-    if not isinstance(schedule, PolynomialDecay) or schedule.end_step is None:
+    if not isinstance(schedule, PolynomialDecay):
         return
-    span = schedule.end_step - schedule.begin_step
-    updates = 1 + math.ceil(span / schedule.frequency)
+    end_step, frequency = schedule.end_step, schedule.frequency
+    if end_step is None or frequency is None:
+        return
+    span = end_step - schedule.begin_step
+    updates = 1 + math.ceil(span / frequency)
     if span > 0 and updates < _FEWEST_UPDATES:
+        gentler = (
+            "a longer training" if frequency == 1 else f"a schedule.frequency below {frequency}"
+        )
         yield Notice(
             code="few_mask_updates",
             message=f"The masks change only {updates} times between step {schedule.begin_step} and "
-            f"step {schedule.end_step}, so the model is pruned in jumps; a schedule.frequency "
-            f"below {schedule.frequency} is gentler.",
+            f"step {end_step}, so the model is pruned in jumps; {gentler} is gentler.",
         )
 
 

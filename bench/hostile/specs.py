@@ -59,6 +59,7 @@ def _schedules() -> dict[str, dict[str, Any]]:
         "falls": schedule("polynomial_decay", initial_sparsity=0.9, final_sparsity=0.1),
         "a class of another": tfmot("os.system", command="id"),
         "a class of none": tfmot(None),
+        "a list for a class": tfmot(["PolynomialDecay"]),
         "settings of another class": tfmot("ConstantSparsity", target_sparsity=0.5, evil=1),
     }
 

@@ -100,9 +100,9 @@ def test_every_schedule_is_resolved():
 
     resolved = config.resolved(total_steps=100)
 
-    assert resolved.schedule == PolynomialDecay(final_sparsity=0.8, end_step=75)
+    assert resolved.schedule == PolynomialDecay(final_sparsity=0.8, end_step=75, frequency=1)
     assert resolved.layers[0] == config.layers[0]
-    assert resolved.layers[1].schedule == Constant(target_sparsity=0.5, end_step=100)
+    assert resolved.layers[1].schedule == Constant(target_sparsity=0.5, end_step=100, frequency=2)
 
 
 @pytest.mark.parametrize(

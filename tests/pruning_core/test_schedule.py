@@ -124,6 +124,28 @@ def test_updates_fall_on(schedule, expected):
     assert updates(schedule, total_steps=200) == expected
 
 
+@pytest.mark.parametrize(
+    ("span", "frequency"),
+    [(0, 1), (18, 1), (79, 1), (80, 2), (703, 17), (3999, 99), (4000, 100), (10**6, 100)],
+)
+@pytest.mark.parametrize("kind", [Constant, PolynomialDecay])
+def test_an_open_frequency_is_a_fortieth_of_the_range_up_to_a_hundred(kind, span, frequency):
+    schedule = kind(begin_step=7, end_step=7 + span).resolved(total_steps=2 * 10**6)
+
+    assert schedule.frequency == frequency
+
+
+def test_a_frequency_that_is_given_is_kept():
+    assert PolynomialDecay(frequency=100).resolved(total_steps=24).frequency == 100
+
+
+def test_updates_of_a_schedule_with_an_open_frequency_are_refused():
+    with pytest.raises(PruningConfigError, match="frequency is open") as caught:
+        PolynomialDecay(end_step=10).last_update(5)
+
+    assert caught.value.field == "frequency"
+
+
 def test_a_range_that_frequency_does_not_divide_still_ends_at_the_target():
     schedule = PolynomialDecay(
         initial_sparsity=0.5, final_sparsity=0.8, begin_step=0, end_step=150, frequency=100

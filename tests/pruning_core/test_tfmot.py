@@ -60,7 +60,7 @@ def test_what_the_config_leaves_out_has_the_toolkits_default():
     assert (schedule.power, schedule.frequency) == (3, 100)
     assert schedule_from_tfmot(
         {"class_name": "ConstantSparsity", "config": {"target_sparsity": 0.5, "begin_step": 7}}
-    ) == Constant(target_sparsity=0.5, begin_step=7)
+    ) == Constant(target_sparsity=0.5, begin_step=7, frequency=100)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,7 @@ def test_what_the_config_leaves_out_has_the_toolkits_default():
     [
         ({"class_name": "PruningPolicy", "config": {}}, "class_name"),
         ({}, "class_name"),
+        ({"class_name": ["PolynomialDecay"], "config": {}}, "class_name"),
         ({"class_name": "PolynomialDecay"}, "config"),
         (decay(end_step=-1), "config/end_step"),
         (decay(final_sparsity=80), "config/final_sparsity"),
@@ -103,7 +104,9 @@ WRAPPER = {
     ("settings", "expected"),
     [
         pytest.param(
-            {}, PruningConfig(schedule=Constant(target_sparsity=0.5)), id="nothing: its defaults"
+            {},
+            PruningConfig(schedule=Constant(target_sparsity=0.5, frequency=100)),
+            id="nothing: its defaults",
         ),
         pytest.param(
             {"pruning_schedule": decay()},
@@ -121,19 +124,21 @@ WRAPPER = {
         pytest.param(
             {"block_size": (2, 3), "block_pooling_type": "MAX", "pruning_policy": None},
             PruningConfig(
-                schedule=Constant(target_sparsity=0.5),
+                schedule=Constant(target_sparsity=0.5, frequency=100),
                 granularity=Block(block_size=(2, 3), pooling="max"),
             ),
             id="blocks",
         ),
         pytest.param(
             {"block_size": [4, 1]},
-            PruningConfig(schedule=Constant(target_sparsity=0.5), granularity=Block()),
+            PruningConfig(
+                schedule=Constant(target_sparsity=0.5, frequency=100), granularity=Block()
+            ),
             id="blocks by their mean",
         ),
         pytest.param(
             {"sparsity_m_by_n": [1, 4]},
-            PruningConfig(schedule=Constant(), granularity=NOfM(zeros=1)),
+            PruningConfig(schedule=Constant(frequency=100), granularity=NOfM(zeros=1)),
             id="1 by 4, as far as it goes",
         ),
         pytest.param(

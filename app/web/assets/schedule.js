@@ -6,11 +6,14 @@
 
 /** Share of the steps after `begin_step` in which an open end lets the sparsity rise. */
 const PRUNING_SHARE = 0.75;
+/** An open `frequency` makes at least so many intervals, as far as there are steps, none longer than the other. */
+const LEAST_INTERVALS = 40;
+const LONGEST_INTERVAL = 100;
 const MOST_POINTS = 240;
 
 const DEFAULTS = {
-  constant: { target_sparsity: 0.8, begin_step: 0, end_step: null, frequency: 100 },
-  polynomial_decay: { initial_sparsity: 0, final_sparsity: 0.8, begin_step: 0, end_step: null, frequency: 100, power: 3 },
+  constant: { target_sparsity: 0.8, begin_step: 0, end_step: null, frequency: null },
+  polynomial_decay: { initial_sparsity: 0, final_sparsity: 0.8, begin_step: 0, end_step: null, frequency: null, power: 3 },
   one_shot: { target_sparsity: 0.8, begin_step: 0 },
   iterative: { initial_sparsity: 0, final_sparsity: 0.8, rounds: 5, begin_step: 0, end_step: null },
 };
@@ -18,9 +21,19 @@ const DEFAULTS = {
 /** Fill in what a schedule leaves open, for a training of `totalSteps`. */
 export function resolved(schedule, totalSteps) {
   const whole = { ...DEFAULTS[schedule.kind], ...given(schedule) };
-  if (whole.end_step !== null || whole.kind === "one_shot") return whole;
-  const open = whole.begin_step + roundHalfEven(PRUNING_SHARE * (totalSteps - whole.begin_step));
-  return { ...whole, end_step: whole.kind === "constant" ? totalSteps : open };
+  if (whole.end_step === null) whole.end_step = openEnd(whole, totalSteps);
+  if (whole.frequency === null) whole.frequency = openFrequency(whole);
+  return whole;
+}
+
+function openEnd({ kind, begin_step }, totalSteps) {
+  if (kind === "constant") return totalSteps;
+  return begin_step + roundHalfEven(PRUNING_SHARE * (totalSteps - begin_step));
+}
+
+function openFrequency({ begin_step, end_step }) {
+  const part = Math.floor((end_step - begin_step) / LEAST_INTERVALS);
+  return Math.min(Math.max(part, 1), LONGEST_INTERVAL);
 }
 
 /** Sparsity that a resolved schedule asks for at `step`; 0 before `begin_step`. */

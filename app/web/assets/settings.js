@@ -102,12 +102,12 @@ export class Settings {
     this.#skipped = new Set(skips.map((rule) => plain(rule.match)));
     this.#carried = { ...spec, layers: spec.layers.filter((rule) => !skips.includes(rule)) };
     const { schedule, granularity, allocation, training, preprocessing } = spec;
-    const isAutomatic = schedule.end_step === resolved({ ...schedule, end_step: null }, totalSteps).end_step;
+    const isOpen = (name) => resolved({ ...schedule, [name]: null }, totalSteps)[name] === schedule[name];
     this.#set("kind", schedule.kind);
     this.#setShare("sparsity", schedule.final_sparsity ?? schedule.target_sparsity ?? 0.8);
     this.#setShare("initial", schedule.initial_sparsity ?? 0);
-    for (const name of ["begin_step", "frequency", "power", "rounds"]) this.#set(name, schedule[name]);
-    this.#set("end_step", isAutomatic ? null : schedule.end_step);
+    for (const name of ["begin_step", "power", "rounds"]) this.#set(name, schedule[name]);
+    for (const name of ["end_step", "frequency"]) this.#set(name, isOpen(name) ? null : schedule[name]);
     this.#set("label", spec.data?.label);
     this.#set("granularity", granularity.kind);
     this.#set("allocation", allocation?.kind);

@@ -275,7 +275,7 @@ def test_without_data_there_is_a_dash_where_nothing_was_measured(read, worker, j
 def test_the_settings_are_there_with_every_default(read, job):
     text = read(job).text
 
-    assert '"frequency": 100' in text
+    assert '"power": 3.0' in text
     assert "webhook" not in text, "the page is made to be sent"
 
 

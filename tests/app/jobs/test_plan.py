@@ -584,7 +584,17 @@ def test_the_loss_of_the_spec_comes_first():
     ("spec", "data", "codes"),
     [
         ({}, {"samples": 60_000}, []),
-        ({}, {"samples": 1000}, ["few_mask_updates"]),
+        ({}, {"samples": 1000}, []),
+        (
+            {"training": {"epochs": 1}},
+            {"samples": 100},
+            ["few_mask_updates", "smaller_than_a_batch"],
+        ),
+        (
+            {"schedule": {"kind": "polynomial_decay", "frequency": 100}},
+            {"samples": 1000},
+            ["few_mask_updates"],
+        ),
         ({"schedule": {"kind": "polynomial_decay", "frequency": 2}}, {}, []),
         ({"schedule": {"kind": "polynomial_decay", "begin_step": 4, "end_step": 4}}, {}, []),
         ({"schedule": {"kind": "one_shot"}}, {}, []),

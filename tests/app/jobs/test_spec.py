@@ -25,6 +25,9 @@ TFMOT = {
     "class_name": "PolynomialDecay",
     "config": {"initial_sparsity": 0.2, "final_sparsity": 0.8, "begin_step": 0, "end_step": 10},
 }
+_TFMOT_SCHEDULE = PolynomialDecay(
+    initial_sparsity=0.2, final_sparsity=0.8, end_step=10, frequency=100
+)
 
 
 def faults(spec):
@@ -125,27 +128,26 @@ class TestTaken:
             json.dumps({"schedule": TFMOT, "layers": [{"match": "a", "schedule": TFMOT}]})
         )
 
-        schedule = PolynomialDecay(initial_sparsity=0.2, final_sparsity=0.8, end_step=10)
-        assert spec.schedule == spec.layers[0].schedule == schedule
+        assert spec.schedule == spec.layers[0].schedule == _TFMOT_SCHEDULE
 
     @pytest.mark.parametrize(
         ("given", "schedule", "granularity"),
         [
             pytest.param(
                 {"pruning_schedule": TFMOT},
-                PolynomialDecay(initial_sparsity=0.2, final_sparsity=0.8, end_step=10),
+                _TFMOT_SCHEDULE,
                 Unstructured(),
                 id="a schedule",
             ),
             pytest.param(
                 {"pruning_schedule": TFMOT, "block_size": [4, 1], "block_pooling_type": "MAX"},
-                PolynomialDecay(initial_sparsity=0.2, final_sparsity=0.8, end_step=10),
+                _TFMOT_SCHEDULE,
                 Block(block_size=(4, 1), pooling="max"),
                 id="blocks",
             ),
             pytest.param(
                 {"sparsity_m_by_n": [2, 4], "block_size": [1, 1], "pruning_policy": None},
-                Constant(),
+                Constant(frequency=100),
                 NOfM(zeros=2, group=4),
                 id="two of four",
             ),
