@@ -14,6 +14,7 @@ COPY requirements/api.txt requirements/
 RUN pip install --no-cache-dir --require-hashes -r requirements/api.txt
 COPY pruning_core pruning_core
 COPY app app
+COPY espalier espalier
 USER espalier
 EXPOSE 8000
 # By this it knows that strangers may come, and does not start until there is a key.
@@ -25,6 +26,7 @@ COPY requirements/worker.txt requirements/
 RUN pip install --no-cache-dir --require-hashes --no-deps -r requirements/worker.txt
 COPY pruning_core pruning_core
 COPY app app
+COPY espalier espalier
 COPY worker worker
 USER espalier
 CMD ["python", "-m", "worker.main"]

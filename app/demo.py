@@ -19,9 +19,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from app.client import Client, ClientError, Result
-from app.client.display import show
 from app.local import ServiceNotStartedError, running_service
+from espalier import Client, ClientError, Result
+from espalier.display import show
 
 #: Share of each kernel's weights that goes.
 TARGET = 0.9

@@ -31,8 +31,8 @@ from tempfile import TemporaryDirectory
 
 import httpx2
 
-from app.client import Client, Job
 from bench.service import Service
+from espalier import Client, Job
 
 _ROUNDS = 10
 _START_SECONDS = 60

@@ -38,11 +38,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from app.client import Client
-from app.client.records import JobState
 from app.jobs.formats import FILE_NAMES
 from app.local import running_service
 from bench import models
+from espalier import Client
+from espalier.records import JobState
 
 SPARSITIES = {
     "inception_v3": ("0.5", "0.75", "0.875", "2:4"),

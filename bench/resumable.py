@@ -31,10 +31,10 @@ from typing import Any, Self
 import h5py
 import numpy as np
 
-from app.client import uploads
-from app.client.connection import Connection
-from app.client.records import FileRef
 from bench.service import Service
+from espalier import uploads
+from espalier.connection import Connection
+from espalier.records import FileRef
 
 _SMALL = Path(__file__).parents[1] / "tests" / "data" / "small.keras"
 #: Of the layer that all the bytes are in.

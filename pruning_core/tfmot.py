@@ -140,8 +140,7 @@ def schedule_from_tfmot(config: Mapping[str, Any]) -> Schedule:
     class_name, settings = config.get("class_name"), config.get("config")
     if not isinstance(class_name, str) or class_name not in _KNOWN:
         message = (
-            f"class_name must be a schedule of TFMOT ({', '.join(_KNOWN)}). "
-            f"Received: {class_name}"
+            f"class_name must be a schedule of TFMOT ({', '.join(_KNOWN)}). Received: {class_name}"
         )
         raise PruningConfigError(message, field="class_name")
     if not isinstance(settings, Mapping):

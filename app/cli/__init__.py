@@ -1,6 +1,6 @@
 """The command line, ``espalier``.
 
-``prune``, ``jobs`` and their kin are a client of a service, by ``app.client`` and nothing else;
+``prune``, ``jobs`` and their kin are a client of a service, by ``espalier`` and nothing else;
 ``serve``, ``api`` and ``worker`` are the service; ``inspect`` and ``doctor`` need neither. What
 starts or is asked for rarely is imported only when its command runs: a shell that completes a word
 does not wait for a database.

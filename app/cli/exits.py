@@ -8,7 +8,7 @@ from enum import IntEnum
 
 import typer
 
-from app.client import (
+from espalier import (
     Client,
     DamagedDownloadError,
     DamagedUploadError,

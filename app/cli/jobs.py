@@ -14,7 +14,7 @@ from app.cli.exits import connected
 from app.cli.options import DEFAULT_URL, ApiKey, AsJson, JobId, Url
 from app.cli.pruning import PANEL, report
 from app.cli.watching import followed
-from app.client import Job, JobState
+from espalier import Job, JobState
 
 app = typer.Typer()
 

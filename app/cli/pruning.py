@@ -26,9 +26,9 @@ from app.cli.options import (
     Url,
 )
 from app.cli.watching import followed
-from app.client import Client, Job, JobState
-from app.client.payload import OnUpload
-from app.client.records import Notice
+from espalier import Client, Job, JobState
+from espalier.payload import OnUpload
+from espalier.records import Notice
 
 PANEL = "Prune, by a service"
 

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from app.client.display import stage
-from app.client.records import JobState, LayerSparsity, Metrics, Plan, Result
 from app.jobs.uploads import ModelSummary
+from espalier.display import stage
+from espalier.records import JobState, LayerSparsity, Metrics, Plan, Result
 
 #: Metrics that are shares of the samples; the others are plain numbers.
 _SHARES = frozenset({"accuracy", "agreement"})

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.prompt import Prompt
 
 from app.cli.exits import Status
-from app.client import Job, JobState
+from espalier import Job, JobState
 
 _QUESTION = (
     "\nThe job runs on the service. \\[c]ancel it, \\[l]eave it running, or go on \\[w]atching?"

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from tests.app.client.cable import Cable
 from tests.e2e.calls import ROOT, assert_sparse_to_the_last_weight
+from tests.espalier.cable import Cable
 
 
 @pytest.fixture(scope="module")

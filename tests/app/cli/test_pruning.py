@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from app.client import Client
+from espalier import Client
 from tests.app.api.conftest import DATA, npz
 
 SMALL = DATA / "small.keras"

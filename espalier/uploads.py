@@ -14,10 +14,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from app.client.connection import Connection
-from app.client.errors import ClientError, DamagedUploadError, RefusedError
-from app.client.payload import Meter, OnUpload
-from app.client.records import FileRef
+from espalier.connection import Connection
+from espalier.errors import ClientError, DamagedUploadError, RefusedError
+from espalier.payload import Meter, OnUpload
+from espalier.records import FileRef
 
 #: An order with a file of this size or more has its files sent in pieces.
 LARGE_BYTES: Final = 64 * 2**20

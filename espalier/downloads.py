@@ -9,8 +9,8 @@ from http import HTTPStatus
 from io import BufferedRandom
 from pathlib import Path
 
-from app.client.connection import Connection
-from app.client.errors import DamagedDownloadError, UnreachableError
+from espalier.connection import Connection
+from espalier.errors import DamagedDownloadError, UnreachableError
 
 
 def download(connection: Connection, path: str, target: Path) -> Path:

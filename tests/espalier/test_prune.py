@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from app.client import Client, RefusedError, UnreachableError
+from espalier import Client, RefusedError, UnreachableError
 from tests.app.api.conftest import DATA, npz
-from tests.app.client.cable import Cable
+from tests.espalier.cable import Cable
 
 HALF = {"schedule": {"kind": "one_shot", "target_sparsity": 0.5}}
 SMALL = DATA / "small.keras"

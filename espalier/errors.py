@@ -13,7 +13,7 @@ ClientError
 
 from __future__ import annotations
 
-from app.client.records import JobState, Problem
+from espalier.records import JobState, Problem
 
 
 class ClientError(Exception):

@@ -6,7 +6,7 @@
 ...     job.download("pruned")
 """
 
-from app.client.errors import (
+from espalier.errors import (
     ClientError,
     DamagedDownloadError,
     DamagedUploadError,
@@ -16,9 +16,9 @@ from app.client.errors import (
     StillRunningError,
     UnreachableError,
 )
-from app.client.job import Job
-from app.client.records import Artifact, Event, JobState, Plan, Progress, Result
-from app.client.service import Client
+from espalier.job import Job
+from espalier.records import Artifact, Event, JobState, Plan, Progress, Result
+from espalier.service import Client
 
 __all__ = [
     "Artifact",

@@ -2,9 +2,9 @@ import hashlib
 
 import pytest
 
-from app.client import Client, DamagedUploadError, RefusedError, uploads
+from espalier import Client, DamagedUploadError, RefusedError, uploads
 from tests.app.api.conftest import DATA, npz
-from tests.app.client.cable import Cable
+from tests.espalier.cable import Cable
 
 HALF = {"schedule": {"kind": "one_shot", "target_sparsity": 0.5}}
 SMALL = DATA / "small.keras"

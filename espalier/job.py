@@ -9,17 +9,17 @@ from pathlib import Path
 
 import httpx2
 
-from app.client.connection import Body, Connection
-from app.client.display import show
-from app.client.downloads import download
-from app.client.errors import (
+from espalier.connection import Body, Connection
+from espalier.display import show
+from espalier.downloads import download
+from espalier.errors import (
     JobCancelledError,
     JobFailedError,
     RefusedError,
     StillRunningError,
     UnreachableError,
 )
-from app.client.records import Artifact, Event, History, JobState, Moment, Progress
+from espalier.records import Artifact, Event, History, JobState, Moment, Progress
 
 _POLL_SECONDS = 0.5
 _EVENTS_AT_ONCE = 1000

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from app.client.errors import ClientError, RefusedError, UnreachableError
-from app.client.records import Problem
+from espalier.errors import ClientError, RefusedError, UnreachableError
+from espalier.records import Problem
 
 #: Between two bytes. The static check of a large upload is the longest silence there is.
 _SILENCE_SECONDS = 120.0

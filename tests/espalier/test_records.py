@@ -3,8 +3,8 @@
 import pytest
 
 from app.api import errors, views
-from app.client import records
 from app.jobs import history, job, plan, result
+from espalier import records
 
 PAIRS = [
     (records.FileRef, job.FileRef),

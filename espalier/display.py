@@ -9,7 +9,7 @@ from importlib import import_module
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app.client.records import JobState, Moment
+from espalier.records import JobState, Moment
 
 _WIDEST_STAGE = 12
 

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from app.client import (
+from espalier import (
     Client,
     DamagedDownloadError,
     JobCancelledError,
@@ -10,7 +10,7 @@ from app.client import (
     RefusedError,
     StillRunningError,
 )
-from tests.app.client.cable import Cable
+from tests.espalier.cable import Cable
 
 LARGE = bytes(range(256)) * 4000
 

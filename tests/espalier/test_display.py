@@ -3,8 +3,8 @@ import io
 import pytest
 from rich.console import Console
 
-from app.client.display import as_html, show
-from app.client.records import JobState, Moment, Progress
+from espalier.display import as_html, show
+from espalier.records import JobState, Moment, Progress
 
 QUEUED = {
     "id": "job_1",

@@ -9,11 +9,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from app.client import uploads
-from app.client.connection import Body, Connection
-from app.client.job import Job
-from app.client.payload import Data, Model, OnUpload, opened, written
-from app.client.records import JobPage, JobState, Plan
+from espalier import uploads
+from espalier.connection import Body, Connection
+from espalier.job import Job
+from espalier.payload import Data, Model, OnUpload, opened, written
+from espalier.records import JobPage, JobState, Plan
 
 _PAGE = 100
 

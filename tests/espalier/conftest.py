@@ -1,6 +1,9 @@
 import pytest
 
-from app.client import Client
+from espalier import Client
+from tests.app.conftest import served
+
+__all__ = ["served"]
 
 
 @pytest.fixture
