@@ -17,7 +17,7 @@ from app.api.turns import Turns
 from app.courier import Courier
 from app.jobs.artifacts import ArtifactStore
 from app.jobs.confinement.trial import ascertain
-from app.jobs.database import Revision, create_engine, migrate
+from app.jobs.database import create_engine, migrate, open_revision
 from app.jobs.intake.run import Checks
 from app.jobs.keys import Keys
 from app.jobs.queue import Doorbell
@@ -47,7 +47,7 @@ def open_backends(settings: Settings) -> Generator[Backends]:
     remove_abandoned(incoming)
     with (
         _opened_database(settings) as engine,
-        closing(Revision(engine)) as revision,
+        closing(open_revision(engine)) as revision,
         Checks(timeout_seconds=settings.check_timeout_seconds) as checks,
         Courier(Webhooks(engine), allow_private=settings.webhook_private),
     ):

@@ -15,7 +15,7 @@ class Settings(BaseSettings):
 
     #: Folder of everything that has no URL of its own: database, files, working folders.
     data_dir: Path = Path("espalier-data")
-    #: SQLAlchemy URL; empty for SQLite in ``data_dir``.
+    #: ``sqlite:///…`` or ``postgresql://…``; empty for SQLite in ``data_dir``.
     database_url: str = ""
     #: Where files are kept, a ``file://`` URL; empty for a folder in ``data_dir``.
     artifact_url: str = ""

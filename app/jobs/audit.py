@@ -50,7 +50,9 @@ def note(
 class AuditRow:
     """One thing that was done."""
 
-    number: int  #: Rises with every row; none is ever missing but by damage.
+    #: Rises with every row. In SQLite none is ever missing but by damage; PostgreSQL also leaves
+    #: out those of transactions that were undone.
+    number: int
     at: datetime
     tenant: str
     key_id: str | None  #: ``None`` where nobody was asked for a key, or the service did it itself.

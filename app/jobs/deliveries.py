@@ -11,6 +11,7 @@ import secrets
 from datetime import datetime
 
 from sqlalchemy import Connection, RowMapping, insert, select
+from sqlalchemy.exc import IntegrityError
 
 from app.jobs.delivery import Delivery, DeliveryStatus
 from app.jobs.job import Job
@@ -51,7 +52,13 @@ def secret_of(connection: Connection, tenant: str) -> str:
     """
     kept = select(webhook_secrets.c.secret).where(webhook_secrets.c.tenant == tenant)
     secret = connection.scalar(kept)
-    if secret is None:
-        secret = "whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
-        connection.execute(insert(webhook_secrets).values(tenant=tenant, secret=secret))
-    return secret
+    if secret is not None:
+        return secret
+    made = "whsec_" + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(webhook_secrets).values(tenant=tenant, secret=made))
+    except IntegrityError:
+        # Somebody else asked for the first time at the same moment.
+        return connection.scalars(kept).one()
+    return made

@@ -7,10 +7,10 @@ while it writes leaves nothing to bring in line.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, Select, delete, insert, select, update
 
 from app.jobs.errors import UploadNotFoundError
 from app.jobs.tables import partial_uploads
@@ -60,13 +60,17 @@ def begin(connection: Connection, upload: PartialUpload, *, tenant: str) -> None
 
 def find(connection: Connection, upload_id: str, whose: Whose, *, at: datetime) -> PartialUpload:
     """Return an upload, or raise UploadNotFoundError."""
-    columns = (partial_uploads.c[name] for name in PartialUpload.model_fields)
-    ours = partial_uploads.c.id == upload_id, partial_uploads.c.expires_at > at
-    row = connection.execute(select(*columns).where(*ours, whose(partial_uploads))).mappings()
-    for found in row:
-        return PartialUpload.model_validate(found)
-    message = f"there is no upload {upload_id!r:.80} that is not whole; it may have expired"
-    raise UploadNotFoundError(message)
+    return _only(connection, _unexpired(upload_id, whose, at=at), upload_id)
+
+
+def hold(connection: Connection, upload_id: str, whose: Whose, *, at: datetime) -> PartialUpload:
+    """Return an upload that nobody else can change until the transaction ends.
+
+    Raises:
+        UploadNotFoundError: there is no such upload, or it has expired.
+    """
+    query = _unexpired(upload_id, whose, at=at).with_for_update()
+    return _only(connection, query, upload_id)
 
 
 def wait_until(connection: Connection, upload: PartialUpload, moment: datetime) -> PartialUpload:
@@ -93,3 +97,17 @@ def take_expired(connection: Connection, *, at: datetime) -> list[tuple[str, str
     expired = delete(partial_uploads).where(partial_uploads.c.expires_at <= at)
     taken = connection.execute(expired.returning(partial_uploads.c.id, partial_uploads.c.tenant))
     return [(row[0], row[1]) for row in taken]
+
+
+def _unexpired(upload_id: str, whose: Whose, *, at: datetime) -> Select[Any]:
+    columns = (partial_uploads.c[name] for name in PartialUpload.model_fields)
+    ours = partial_uploads.c.id == upload_id, partial_uploads.c.expires_at > at
+    return select(*columns).where(*ours, whose(partial_uploads))
+
+
+def _only(connection: Connection, query: Select[Any], upload_id: str) -> PartialUpload:
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        message = f"there is no upload {upload_id!r:.80} that is not whole; it may have expired"
+        raise UploadNotFoundError(message)
+    return PartialUpload.model_validate(row)

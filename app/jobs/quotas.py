@@ -10,6 +10,8 @@ from app.jobs.errors import JobQuotaError, StorageQuotaError
 from app.jobs.job import JobStatus
 from app.jobs.tables import artifacts, datasets, jobs, models, partial_uploads
 
+#: First part of the keys of the locks that PostgreSQL has for this.
+_LOCK = 5_377
 _UNFINISHED = [status for status in JobStatus if not status.is_final]
 
 
@@ -39,6 +41,16 @@ class Quota:
                 "Received: one more"
             )
             raise JobQuotaError(message)
+
+
+def hold(connection: Connection, tenant: str) -> None:
+    """Have nobody else take more for the tenant until the transaction ends.
+
+    What is counted then still holds when it commits. On SQLite, who writes is alone anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        lock = func.pg_advisory_xact_lock(_LOCK, func.hashtext(tenant))
+        connection.execute(select(lock))
 
 
 def stored_bytes(connection: Connection, tenant: str) -> int:

@@ -42,6 +42,7 @@ def forget_expired_jobs(connection: Connection, *, at: datetime) -> list[str]:
         .where(jobs.c.expires_at <= at)
         .order_by(jobs.c.expires_at, jobs.c.id)
         .limit(_JOBS_AT_ONCE)
+        .with_for_update(skip_locked=True)
     )
     keys: list[str] = []
     for job_id, tenant in connection.execute(expired).all():

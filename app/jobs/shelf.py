@@ -104,6 +104,8 @@ class Shelf(Generic[_Stored]):
             .scalar_subquery()
         )
         came_with = self._table.c.uploaded_with == job_id
+        # A job that is being submitted holds its rows: whether it names one is seen afterwards.
+        connection.execute(select(self._table.c.id).where(came_with).with_for_update())
         orphans = delete(self._table).where(came_with, heir.is_(None)).returning(self._table.c.key)
         keys = list(connection.scalars(orphans))
         connection.execute(update(self._table).where(came_with).values(uploaded_with=heir))
@@ -115,7 +117,11 @@ class Shelf(Generic[_Stored]):
         """Forget those made ``before`` that no job names; return id, tenant and key of each."""
         table = self._table
         unused = table.c.created_at < before, ~exists().where(self._used_as == table.c.id)
-        taken = delete(table).where(*unused).returning(table.c.id, table.c.tenant, table.c.key)
+        # One that a job is being submitted for is held, and not unused.
+        held = select(table.c.id).where(*unused).with_for_update(skip_locked=True)
+        ours = table.c.id.in_(list(connection.scalars(held)))
+        taken = delete(table).where(ours, *unused)
+        taken = taken.returning(table.c.id, table.c.tenant, table.c.key)
         return [(row[0], row[1], row[2]) for row in connection.execute(taken)]
 
     def _by_id(self, id_: str, whose: Whose) -> Select[Any]:

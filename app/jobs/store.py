@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, RowMapping, and_, insert, or_, select
+from sqlalchemy.exc import ProgrammingError
 
 from app.jobs import audit, tables
 from app.jobs.artifacts import StoredArtifact, StoredCheckpoint
@@ -85,7 +86,7 @@ class Store:
         try:
             with reading(self._engine) as connection:
                 connection.execute(select(tables.jobs.c.id).limit(1))
-        except BackendUnavailableError:
+        except (BackendUnavailableError, ProgrammingError):
             return False
         return True
 

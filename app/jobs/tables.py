@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from app.jobs.artifacts import StoredCheckpoint
-from app.jobs.columns import JsonOf, UtcDateTime
+from app.jobs.columns import Id, JsonOf, UtcDateTime
 from app.jobs.confinement.process import Confinement
 from app.jobs.delivery import Attempt, DeliveryStatus
 from app.jobs.events import EventKind
@@ -44,8 +44,8 @@ def _word(kind: type[JobStatus | Stage | EventKind | Scope | DeliveryStatus]) ->
     return Enum(kind, native_enum=False, length=32, values_callable=list)
 
 
-def _id() -> String:
-    return String(40)
+def _id() -> Id:
+    return Id()
 
 
 def _tenant(*, primary_key: bool = False, index: bool = False) -> Column[Any]:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine, RowMapping, select, tuple_
 
-from app.jobs import audit, partial_uploads, tables
+from app.jobs import audit, partial_uploads, quotas, tables
 from app.jobs.artifacts import StoredArtifact
 from app.jobs.audit import Action
 from app.jobs.claims import Wish, set_down
@@ -86,6 +86,7 @@ class TenantStore:
             StorageQuotaError: it is too large for what the tenant has left.
         """
         with self._changing(Action.MODEL_ADDED, model.ref.id) as (connection, _):
+            self._hold_quota(connection)
             self._require_bytes(connection, model.ref.bytes)
             MODELS.add(connection, model, tenant=self._caller.tenant)
 
@@ -111,6 +112,7 @@ class TenantStore:
             StorageQuotaError: it is too large for what the tenant has left.
         """
         with self._changing(Action.DATASET_ADDED, dataset.ref.id) as (connection, _):
+            self._hold_quota(connection)
             self._require_bytes(connection, dataset.ref.bytes)
             DATASETS.add(connection, dataset, tenant=self._caller.tenant)
 
@@ -147,6 +149,7 @@ class TenantStore:
             StorageQuotaError: it is too large for what the tenant has left.
         """
         with self._changing(Action.UPLOAD_BEGUN, upload_id) as (connection, now):
+            self._hold_quota(connection)
             self._require_bytes(connection, count)
             upload = PartialUpload(
                 id=upload_id,
@@ -172,7 +175,7 @@ class TenantStore:
             UploadNotFoundError: there is no such upload, or it has expired.
         """
         with self._writing() as (connection, now):
-            upload = partial_uploads.find(connection, upload_id, self._mine, at=now)
+            upload = partial_uploads.hold(connection, upload_id, self._mine, at=now)
             return partial_uploads.wait_until(connection, upload, now + PAUSED_FOR)
 
     def finish_upload(self, upload_id: str, stored: StoredModel | StoredDataset) -> None:
@@ -184,7 +187,7 @@ class TenantStore:
         tenant = self._caller.tenant
         with self._writing() as (connection, now):
             # Its bytes were counted when it was announced: they are the same.
-            upload = partial_uploads.find(connection, upload_id, self._mine, at=now)
+            upload = partial_uploads.hold(connection, upload_id, self._mine, at=now)
             partial_uploads.forget(connection, upload.id)
             match stored:
                 case StoredModel():
@@ -202,7 +205,7 @@ class TenantStore:
             UploadNotFoundError: there is no such upload, or it is whole.
         """
         with self._changing(Action.UPLOAD_DELETED, upload_id) as (connection, now):
-            upload = partial_uploads.find(connection, upload_id, self._mine, at=now)
+            upload = partial_uploads.hold(connection, upload_id, self._mine, at=now)
             partial_uploads.forget(connection, upload.id)
             return upload.key
 
@@ -230,6 +233,7 @@ class TenantStore:
             JobQuotaError: the tenant has as many unfinished jobs as it may.
         """
         with self._writing() as (connection, now):
+            self._hold_quota(connection)
             MODELS.hold(connection, job.model.id, self._mine)
             if job.dataset is not None:
                 DATASETS.hold(connection, job.dataset.id, self._mine)
@@ -440,6 +444,10 @@ class TenantStore:
             MODELS.go_with(connection, job.model.id, job_id=job.id)
         if "dataset" in uploads and job.dataset is not None:
             DATASETS.go_with(connection, job.dataset.id, job_id=job.id)
+
+    def _hold_quota(self, connection: Connection) -> None:
+        if self._quota is not None:
+            quotas.hold(connection, self._caller.tenant)
 
     def _require_bytes(self, connection: Connection, count: int) -> None:
         if self._quota is not None:

@@ -47,7 +47,11 @@ class Webhooks:
             due = deliveries.c.next_attempt_at <= now
             rows = (
                 connection.execute(
-                    select(deliveries).where(due).order_by(deliveries.c.next_attempt_at).limit(most)
+                    select(deliveries)
+                    .where(due)
+                    .order_by(deliveries.c.next_attempt_at)
+                    .limit(most)
+                    .with_for_update(skip_locked=True)
                 )
                 .mappings()
                 .all()

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from random import Random
 
-from bench.service import Part, Service
+from bench.parts import Part
+from bench.service import Service
 
 #: Longer than the lease of the service, which is 5 s.
 _BEYOND_LEASE_SECONDS = 7.0

@@ -1,9 +1,10 @@
-"""A store on a real SQLite file, whose clock stands still until a test moves it."""
+"""A store on a real SQLite file or a real PostgreSQL; its clock stands still until told."""
 
 import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 
 from app.jobs.artifacts import StoredArtifact, artifact_key
@@ -13,9 +14,11 @@ from app.jobs.job import FileRef, Job, Progress
 from app.jobs.result import JobResult, ParameterCounts, Uploaded
 from app.jobs.spec import JobSpec
 from app.jobs.store import Store
+from app.jobs.tables import metadata
 from app.jobs.tenant_store import TenantStore
 from app.jobs.tenants import LOCAL
 from app.jobs.uploads import DatasetSummary, ModelSummary, StoredDataset, StoredModel
+from bench.servers import PostgreSQL
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LEASE = timedelta(seconds=30)
@@ -95,10 +98,50 @@ def empty_database(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """A PostgreSQL of its own for each process that runs tests."""
+    log = tmp_path_factory.mktemp("postgresql") / "log"
+    with PostgreSQL.running(log, is_durable=False) as server:
+        migrate(server.url)
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def kind(request):
+    return request.param
+
+
 @pytest.fixture
-def url(empty_database, tmp_path):
-    shutil.copy(empty_database, tmp_path / "espalier.sqlite")
-    return f"sqlite:///{tmp_path / 'espalier.sqlite'}"
+def new_url(kind, request, tmp_path):
+    """Return a function that makes an empty database with tables, and forgets the one before."""
+
+    def sqlite():
+        file = tmp_path / "espalier.sqlite"
+        file.unlink(missing_ok=True)
+        shutil.copy(request.getfixturevalue("empty_database"), file)
+        return f"sqlite:///{file}"
+
+    def postgresql():
+        server = request.getfixturevalue("server")
+        _empty(server.url)
+        return server.url
+
+    return {"sqlite": sqlite, "postgresql": postgresql}[kind]
+
+
+def _empty(url):
+    """Delete every row; making the tables anew takes longer."""
+    names = ", ".join(table.name for table in metadata.sorted_tables)
+    with psycopg.connect(url) as connection:
+        # The audit would refuse it.
+        connection.execute("SET session_replication_role = replica")
+        connection.execute(f"TRUNCATE {names} RESTART IDENTITY CASCADE")
+
+
+@pytest.fixture
+def url(new_url):
+    return new_url()
 
 
 @pytest.fixture

@@ -1,16 +1,28 @@
-"""Many threads and processes on one SQLite file."""
+"""Many threads and processes on one database."""
 
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from threading import Barrier
 
 import pytest
+from sqlalchemy import text
 
-from app.jobs.database import create_engine
-from app.jobs.job import Notice
+from app.jobs.audit import Action, latest
+from app.jobs.database import create_engine, writing
+from app.jobs.errors import JobQuotaError, StorageQuotaError
+from app.jobs.job import Failure, Notice
+from app.jobs.quotas import Quota
+from app.jobs.rows import insert_job
+from app.jobs.shelf import MODELS
+from app.jobs.spec import JobSpec, Webhook
 from app.jobs.store import Store
 from app.jobs.submissions import Idempotency
+from app.jobs.tenants import LOCAL, anybodys
+from app.jobs.webhooks import Webhooks
+from tests.app.jobs.conftest import Caller
 
 THREADS = 8
 
@@ -73,6 +85,103 @@ def test_one_key_makes_one_job_however_often_it_is_sent_at_once(mine, caller, at
     assert len({one.job.id for one in submitted}) == 1
     assert [one.replayed for one in submitted].count(False) == 1
     assert len(mine.jobs(limit=100).jobs) == 1
+
+
+def test_of_many_uploads_as_many_are_kept_as_there_is_room_for(store, at_once):
+    three_models = Quota(stored_bytes=300, unfinished_jobs=1)
+    caller = Caller(store, store.of(LOCAL, quota=three_models))
+
+    def add(_number):
+        try:
+            caller.add_model()
+        except StorageQuotaError:
+            return 0
+        return 1
+
+    assert sum(at_once(add)) == 3
+
+
+def test_of_many_submissions_as_many_are_accepted_as_a_tenant_may_have(store, mine, at_once):
+    two_jobs = Quota(stored_bytes=10_000, unfinished_jobs=2)
+    caller = Caller(store, store.of(LOCAL, quota=two_jobs))
+    jobs = [caller.new_job() for _ in range(THREADS)]
+
+    def submit(number):
+        try:
+            caller.mine.submit(jobs[number])
+        except JobQuotaError:
+            return 0
+        return 1
+
+    assert sum(at_once(submit)) == len(mine.jobs(limit=100).jobs) == 2
+
+
+def test_a_tenant_has_one_secret_however_many_ask_first(mine, at_once):
+    assert len(set(at_once(lambda _: mine.webhook_secret()))) == 1
+
+
+def test_many_couriers_take_each_message_once(engine, store, caller, at_once):
+    webhook = Webhook(url="https://example.com/told")
+    for _ in range(5):
+        claim = caller.claimed(spec=JobSpec(webhook=webhook))
+        store.fail(claim, Failure(code="c", message="m", hint="h"))
+
+    taken = at_once(lambda _: Webhooks(engine).take_due(most=2))
+
+    messages = [delivery.id for each in taken for delivery, _ in each]
+    assert len(messages) == len(set(messages)) <= 5
+
+
+def test_what_has_expired_goes_once_however_many_tidy_up(engine, store, caller, clock, at_once):
+    for _ in range(5):
+        claim = caller.claimed(spec=JobSpec(retention_seconds=60))
+        store.fail(claim, Failure(code="c", message="m", hint="h"))
+    clock.advance(61)
+
+    at_once(lambda _: store.forget_expired(uploads_kept=None))
+
+    expired = [row for row in latest(engine, count=100) if row.action == Action.JOB_EXPIRED]
+    assert len(expired) == 5
+
+
+@pytest.mark.parametrize(
+    "forget",
+    [
+        pytest.param(lambda _, mine, first: mine.delete_job(first), id="with the first job"),
+        pytest.param(
+            lambda store, *_: store.forget_expired(uploads_kept=timedelta(0)),
+            id="because it is old",
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["postgresql"], indirect=True)
+def test_what_a_job_is_being_submitted_for_stays(engine, store, mine, caller, clock, forget):
+    """On SQLite nobody can write between the two steps of a submission."""
+    first = caller.claimed()
+    store.fail(first, Failure(code="c", message="m", hint="h"))
+    model = caller.add_model(uploaded_with=first.job.id)
+    second = caller.new_job(model=model.ref)
+    clock.advance(10)
+
+    with ThreadPoolExecutor(1) as other:
+        with writing(engine) as submission:
+            MODELS.hold(submission, model.ref.id, anybodys)
+            insert_job(submission, second, tenant="local", at=clock.now)
+            forgetting = other.submit(forget, store, mine, first.job.id)
+            _wait_until_blocked(engine, forgetting)
+        forgetting.result()
+
+    assert store.model(model.ref.id).ref == model.ref
+
+
+def _wait_until_blocked(engine, call):
+    """Return when somebody waits for a row that we hold, or needs not to."""
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    while not call.done():
+        with engine.connect() as connection:
+            if connection.scalar(waiting):
+                return
+        time.sleep(0.01)
 
 
 def test_processes_share_the_database(url, store, caller):

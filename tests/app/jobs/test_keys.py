@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from app.jobs.errors import InvalidKeyError, KeyNotFoundError
 from app.jobs.keys import Keys
@@ -35,10 +35,10 @@ def test_nothing_that_is_stored_opens_the_door(keys, engine):
     key = keys.create("ours")
 
     with engine.connect() as connection:
-        tables = connection.scalars(text("SELECT name FROM sqlite_master WHERE type = 'table'"))
+        tables = inspect(connection).get_table_names()
         stored = [
             str(value)
-            for table in tables.all()
+            for table in tables
             for row in connection.execute(text(f"SELECT * FROM {table}"))  # noqa: S608
             for value in row
         ]

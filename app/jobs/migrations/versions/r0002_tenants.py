@@ -30,6 +30,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Take tenants away again; what belonged to several now belongs to all."""
     op.drop_table("audit")
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION refuse_change_of_audit")
     op.drop_table("api_keys")
     _replace_idempotency_keys(("key",))
     op.drop_index("ix_jobs_tenant_created_at_id", "jobs")
@@ -103,8 +105,27 @@ def _create_audit() -> None:
         sa.PrimaryKeyConstraint("number", name="pk_audit"),
     )
     op.create_index("ix_audit_subject", "audit", ["subject"])
+    if op.get_bind().dialect.name == "postgresql":
+        _refuse_changes_in_postgresql()
+    else:
+        _refuse_changes_in_sqlite()
+
+
+def _refuse_changes_in_sqlite() -> None:
     for change in ("UPDATE", "DELETE"):
         op.execute(
             f"CREATE TRIGGER audit_refuses_{change.lower()} BEFORE {change} ON audit "
             "BEGIN SELECT RAISE(ABORT, 'the audit is only ever added to'); END"
         )
+
+
+def _refuse_changes_in_postgresql() -> None:
+    op.execute(
+        "CREATE FUNCTION refuse_change_of_audit() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE integrity_constraint_violation "
+        "USING MESSAGE = 'the audit is only ever added to'; END $$"
+    )
+    op.execute(
+        "CREATE TRIGGER audit_refuses_changes BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
+        "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_audit()"
+    )
