@@ -26,6 +26,8 @@ from app.jobs.store import Store
 from app.jobs.webhooks import Webhooks
 from app.jobs.workers import Workers
 from app.settings import Settings
+from app.telemetry.logs import configure_logs
+from app.telemetry.tracing import traced
 
 
 class UnguardedError(Exception):
@@ -45,7 +47,10 @@ def open_backends(settings: Settings) -> Generator[Backends]:
     incoming = settings.data_dir / "incoming"
     incoming.mkdir(parents=True, exist_ok=True)
     remove_abandoned(incoming)
+    if settings.log_format == "json":
+        configure_logs(settings.log_format)
     with (
+        traced("espalier-api", settings.traces_url),
         _opened_database(settings) as engine,
         closing(open_revision(engine)) as revision,
         Checks(timeout_seconds=settings.check_timeout_seconds) as checks,
@@ -65,6 +70,7 @@ def open_backends(settings: Settings) -> Generator[Backends]:
             turns=Turns(),
             max_model_bytes=settings.max_model_bytes,
             max_dataset_bytes=settings.max_dataset_bytes,
+            large_job_bytes=settings.large_job_bytes,
             quota=Quota(
                 stored_bytes=settings.tenant_max_bytes, unfinished_jobs=settings.tenant_max_jobs
             ),
@@ -72,6 +78,7 @@ def open_backends(settings: Settings) -> Generator[Backends]:
             sender_silence_seconds=settings.sender_silence_seconds,
             allow_private_webhooks=settings.webhook_private,
             retention_seconds=settings.retention_seconds,
+            metrics_token=settings.metrics_token,
         )
 
 

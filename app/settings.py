@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.telemetry.logs import LogFormat
 
 
 class Settings(BaseSettings):
@@ -43,6 +46,12 @@ class Settings(BaseSettings):
     #: Bound on the static check of one upload.
     check_timeout_seconds: float = Field(default=60.0, gt=0)
 
+    #: Jobs whose model and data together have as many bytes are large: they have a lane of their
+    #: own.
+    large_job_bytes: int = Field(default=2**30, gt=0)
+    #: Which of them a worker takes.
+    takes: Literal["all", "small", "large"] = "all"
+
     #: A worker that was silent for this long has lost its job to whoever claims it next.
     lease_seconds: float = Field(default=30.0, gt=0)
     #: How often a job is tried when its runner dies.
@@ -61,6 +70,14 @@ class Settings(BaseSettings):
     webhook_private: bool = False
     #: How often rows that nobody was woken for are looked for.
     reap_seconds: float = Field(default=5.0, gt=0)
+
+    #: What Prometheus shows to read ``/metrics``; unset: whoever is on this machine, until there
+    #: is an API key.
+    metrics_token: str | None = Field(default=None, min_length=16)
+    #: A collector that takes OTLP over HTTP, with its path; empty for no traces.
+    traces_url: str = ""
+    #: Lines for people, or JSON.
+    log_format: LogFormat = "text"
 
     @property
     def resolved_database_url(self) -> str:

@@ -40,8 +40,8 @@ masks.npz      for the tensor at place N of the "masks" in run.json, the array n
 
 #: What can change a result to the last bit.
 _PACKAGES = ("espalier", "h5py", "keras", "numpy", "tensorflow", "tensorflow-cpu")
-#: Who is told of the end, and how long the job is kept, has nothing to do with what comes out.
-_NOT_ABOUT_PRUNING = {"webhook", "retention_seconds"}
+#: When it is done, who is told, and how long it is kept, has nothing to do with what comes out.
+_NOT_ABOUT_PRUNING = {"priority", "webhook", "retention_seconds"}
 #: Of every member: the first that zip can hold.
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
 

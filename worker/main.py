@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,12 +21,16 @@ from app.jobs.artifacts import ArtifactStore
 from app.jobs.confinement.process import Confinement
 from app.jobs.confinement.trial import UnconfinedError, ascertain
 from app.jobs.database import create_engine, migrate
-from app.jobs.queue import BROKER_TRANSPORT_OPTIONS, PRUNE_QUEUE, Doorbell
+from app.jobs.lanes import EVERY_LANE, Lane
+from app.jobs.queue import BROKER_TRANSPORT_OPTIONS, QUEUES, Doorbell
 from app.jobs.store import Store
 from app.jobs.workers import Workers
 from app.settings import Settings
+from app.telemetry.logs import configure_logs
+from app.telemetry.tracing import traced
 from worker import tasks
 from worker.bounds import Bounds
+from worker.devices import visible_devices
 from worker.housekeeping import Housekeeper
 from worker.reaper import Reaper
 from worker.runners import RunnerPool
@@ -41,15 +46,18 @@ _HERE_FOR = timedelta(minutes=1)
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT, and return the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     settings = Settings()
+    configure_logs(settings.log_format)
     try:
         confinement = ascertain(production=settings.production)
     except UnconfinedError:
         logger.exception("the worker does not start")
         return 1
     logger.info("runners are confined by %s", confinement)
-    with workplace(settings.data_dir.absolute() / "work") as folder:
+    with (
+        traced("espalier-worker", settings.traces_url),
+        workplace(settings.data_dir.absolute() / "work") as folder,
+    ):
         return _work(settings, confinement, folder)
 
 
@@ -67,6 +75,7 @@ def _work(settings: Settings, confinement: Confinement, folder: Path) -> int:
         artifacts,
         runners,
         name=_name(),
+        lanes=_lanes(settings),
         folder=folder,
         bounds=_bounds(settings),
         stopping=stopping,
@@ -77,7 +86,9 @@ def _work(settings: Settings, confinement: Confinement, folder: Path) -> int:
         Doorbell(settings.redis_url),
         runners,
         Housekeeper(store, artifacts, work=folder.parent, uploads_kept=_uploads_kept(settings)),
-        here=lambda: workers.here(_name(), confinement, lease=_HERE_FOR + every),
+        here=lambda: workers.here(
+            _name(), confinement, lease=_HERE_FOR + every, devices=visible_devices()
+        ),
         every=every,
     )
     celery = _celery(settings.redis_url)
@@ -91,7 +102,7 @@ def _work(settings: Settings, confinement: Confinement, folder: Path) -> int:
     runners.refill()
     reaper.start()
     try:
-        return _serve(celery)
+        return _serve(celery, _lanes(settings))
     finally:
         stopping.set()
         reaper.close()
@@ -113,10 +124,14 @@ def _bounds(settings: Settings) -> Bounds:
     )
 
 
+def _lanes(settings: Settings) -> frozenset[Lane]:
+    return EVERY_LANE if settings.takes == "all" else frozenset({Lane(settings.takes)})
+
+
 def _celery(redis_url: str) -> Celery:
     celery = Celery("espalier", broker=redis_url, set_as_current=True)
     celery.conf.update(
-        task_default_queue=PRUNE_QUEUE,
+        task_default_queue=QUEUES[Lane.SMALL],
         task_ignore_result=True,
         task_serializer="json",
         accept_content=["json"],
@@ -134,9 +149,10 @@ def _celery(redis_url: str) -> Celery:
     return celery
 
 
-def _serve(celery: Celery) -> int:
+def _serve(celery: Celery, lanes: Collection[Lane]) -> int:
     worker = celery.Worker(
         hostname=_name(),
+        queues=[QUEUES[lane] for lane in lanes],
         quiet=True,
         without_gossip=True,
         without_mingle=True,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from app.jobs.errors import BackendUnavailableError
+from app.jobs.lanes import Lane
 from app.jobs.queue import Doorbell
 from app.jobs.store import Store
 from worker.housekeeping import Housekeeper
@@ -17,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 #: A wake-up that nobody answered for this long was lost, or everybody is busy.
 _UNRUNG_FOR = timedelta(minutes=1)
+#: Whoever answers takes the job that is next, whichever it was rung for: more would be in vain.
+_MOST_WAITING = 100
 
 
 class Reaper:
@@ -67,10 +70,17 @@ class Reaper:
         """
         self._runners.mend()
         self._here()
-        for job_id in self._store.due(unrung_for=_UNRUNG_FOR):
-            self._doorbell.ring(job_id)
-            self._store.rang(job_id)
+        for lane in Lane:
+            self._ring(lane)
         self._housekeeper.tidy()
+
+    def _ring(self, lane: Lane) -> None:
+        missing = _MOST_WAITING - self._doorbell.waiting(lane)
+        if missing <= 0:
+            return
+        for job_id in self._store.due(lane, unrung_for=_UNRUNG_FOR, most=missing):
+            self._doorbell.ring(job_id, lane)
+            self._store.rang(job_id)
 
     def _look_until_closed(self) -> None:
         while True:

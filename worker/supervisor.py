@@ -9,7 +9,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from app.jobs.artifacts import ArtifactStore, checkpoints_prefix
 from app.jobs.claims import Claim
 from app.jobs.errors import BackendUnavailableError, LostClaimError, StorageFullError
 from app.jobs.job import Job
+from app.jobs.lanes import Lane
 from app.jobs.store import Store
 from worker.attempt import Attempt
 from worker.bounds import Bounds
@@ -43,9 +44,10 @@ class Supervisor:
         artifacts: Where files are.
         runners: Who does the work.
         name: Of this worker, for the operator.
+        lanes: Which jobs it takes.
         folder: Where attempts have their working folders.
         bounds: How long things may take.
-        stopping: Set when the worker goes down.
+        stopping: Set when the worker goes down: what runs is handed back.
     """
 
     def __init__(  # noqa: PLR0913  (its collaborators, each once)
@@ -55,6 +57,7 @@ class Supervisor:
         runners: RunnerPool,
         *,
         name: str,
+        lanes: Collection[Lane],
         folder: Path,
         bounds: Bounds,
         stopping: threading.Event,
@@ -63,20 +66,25 @@ class Supervisor:
         self._artifacts = artifacts
         self._runners = runners
         self._name = name
+        self._lanes = lanes
         self._folder = folder
         self._bounds = bounds
         self._stopping = stopping
 
-    def attend(self, job_id: str) -> None:
-        """Claim the job and carry it out, if there is anything to do and room for it.
+    def attend(self) -> None:
+        """Claim the job that is next and carry it out, if there is one and room for it.
 
         Without room the job stays where it is: the reaper calls again, every minute.
         """
-        if self._stopping.is_set() or not self._has_room():
-            return
-        claim = self._store.claim(job_id, worker=self._name, lease=self._bounds.lease)
-        if claim is not None:
-            self.supervise(claim)
+        while not self._stopping.is_set() and self._has_room():
+            job_id = self._store.next_job(self._lanes)
+            if job_id is None:
+                return
+            claim = self._store.claim(job_id, worker=self._name, lease=self._bounds.lease)
+            # None where another worker was faster, or the job had ended otherwise.
+            if claim is not None:
+                self.supervise(claim)
+                return
 
     def _has_room(self) -> bool:
         try:

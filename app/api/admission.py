@@ -23,11 +23,13 @@ from app.jobs.errors import (
 )
 from app.jobs.ids import new_id
 from app.jobs.job import FileRef, Job
+from app.jobs.lanes import lane_of
 from app.jobs.plan import Plan, plan
 from app.jobs.receivers import leads_inside
 from app.jobs.spec import JobSpec
 from app.jobs.submissions import Idempotency, Submitted
 from app.jobs.uploads import StoredDataset, StoredModel, Upload
+from app.telemetry.tracing import traceparent
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +86,7 @@ def submit(services: Services, order: Order, *, idempotency_key: str | None) -> 
 def ring(services: Services, job: Job) -> None:
     """Tell a worker of a job that waits, if one can be told."""
     try:
-        services.doorbell.ring(job.id)
+        services.doorbell.ring(job.id, lane_of(job, large_from=services.large_job_bytes))
         services.store.rang(job.id)
     except BackendUnavailableError as error:
         # The row is the truth: whoever looks for queued rows will ring for this one again.
@@ -220,7 +222,13 @@ def _store_job(
         if idempotency_key is None
         else Idempotency(key=idempotency_key, fingerprint=_fingerprint(checked))
     )
-    return services.store.submit(job, idempotency=idempotency, going_with_it=checked.going_with_job)
+    return services.store.submit(
+        job,
+        idempotency=idempotency,
+        going_with_it=checked.going_with_job,
+        lane=lane_of(job, large_from=services.large_job_bytes),
+        traceparent=traceparent(),
+    )
 
 
 def _fingerprint(checked: _Checked) -> str:

@@ -11,7 +11,7 @@ from fastapi.concurrency import contextmanager_in_threadpool
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
-from app.api import artifacts, events, health, jobs, report, tus, uploads, webhooks
+from app.api import artifacts, events, health, jobs, metrics, report, tus, uploads, webhooks
 from app.api.backends import Backends, OpenBackends
 from app.api.bodies import WatchedBodies
 from app.api.errors import add_error_handlers, problem_responses
@@ -65,6 +65,7 @@ def create_app(open_backends: OpenBackends) -> FastAPI:
     for behind_the_door in (jobs, events, artifacts, report, uploads, tus, webhooks):
         app.include_router(behind_the_door.router, responses=problem_responses(401, 429))
     app.include_router(health.router)
+    app.include_router(metrics.router)
     app.add_middleware(WatchedBodies)
     add_pages(app)
     add_error_handlers(app)

@@ -37,10 +37,12 @@ class Backends:
     turns: Turns
     max_model_bytes: int
     max_dataset_bytes: int
+    large_job_bytes: int  #: Jobs whose files have as many are large.
     quota: Quota
     rate_limit: RateLimit
     allow_private_webhooks: bool
     retention_seconds: int | None  #: The longest that a job is kept; ``None`` for ever.
+    metrics_token: str | None  #: What opens ``/metrics``; ``None``: see ``door``.
     sender_silence_seconds: float  #: Who sends nothing of a body for this long is cut off.
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 from functools import lru_cache
 from hashlib import sha256
+from hmac import compare_digest
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -29,6 +30,16 @@ _bearer = HTTPBearer(
     description=(
         "A key that the operator made with `espalier keys create`. Where none has ever been made, "
         "callers on the machine itself need none."
+    ),
+    auto_error=False,
+)
+
+
+_metrics_token = HTTPBearer(
+    scheme_name="metrics_token",
+    description=(
+        "What the operator has set as ESPALIER_METRICS_TOKEN. Where neither that nor any API key "
+        "was ever made, callers on the machine itself need none."
     ),
     auto_error=False,
 )
@@ -79,6 +90,26 @@ async def _known(backends: Backends, credentials: HTTPAuthorizationCredentials |
 
 
 CallerDep = Annotated[Caller, Depends(_caller_of)]
+
+
+async def _require_operator(
+    request: Request,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_metrics_token)],
+) -> None:
+    backends = backends_of(request)
+    token = backends.metrics_token
+    if token is None and _comes_from_here(request) and not await _were_keys_made(backends):
+        return
+    if token is not None and credentials is not None:
+        shown = credentials.credentials.encode()
+        if compare_digest(shown, token.encode()):
+            return
+    backends.rate_limit.count(STRANGERS)
+    raise NoKeyError if credentials is None else InvalidKeyError
+
+
+#: For what tells of every tenant. A tenant's key does not open it.
+OPERATORS_ONLY = Depends(_require_operator)
 
 
 def _comes_from_here(request: Request) -> bool:

@@ -74,6 +74,7 @@ SPECS: dict[str, dict[str, Any]] = {
         "artifacts": ["keras"],
         "webhook": None,
         "retention_seconds": None,
+        "priority": 0,
     },
 }
 

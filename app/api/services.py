@@ -35,6 +35,7 @@ class Services:
     turns: Turns  #: Which request goes on with which upload.
     max_model_bytes: int
     max_dataset_bytes: int
+    large_job_bytes: int  #: Jobs whose files have as many are large.
     allow_private_webhooks: bool
     retention_seconds: int | None  #: The longest that a job is kept; ``None`` for ever.
 
@@ -51,6 +52,7 @@ def services_for(backends: Backends, caller: Caller) -> Services:
         turns=backends.turns,
         max_model_bytes=backends.max_model_bytes,
         max_dataset_bytes=backends.max_dataset_bytes,
+        large_job_bytes=backends.large_job_bytes,
         allow_private_webhooks=backends.allow_private_webhooks,
         retention_seconds=backends.retention_seconds,
     )

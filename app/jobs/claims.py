@@ -37,6 +37,7 @@ class Claim:
     attempt: int  #: Counted from 1 since the last checkpoint; released ones do not count.
     checkpoint: StoredCheckpoint | None = None  #: Where to go on; ``None`` for from the beginning.
     worked: timedelta = timedelta()  #: What earlier attempts, of whichever worker, have taken.
+    traceparent: str | None = None  #: Of the request that submitted it; ``None`` for untraced.
 
 
 class Wish(Enum):

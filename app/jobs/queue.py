@@ -6,14 +6,20 @@ here too.
 
 from __future__ import annotations
 
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
 from celery import Celery
 from kombu.exceptions import OperationalError
 
 from app.jobs.errors import BackendUnavailableError
+from app.jobs.lanes import Lane
 
-#: Name of the task; its one argument is the id of the job.
+#: Name of the task; its one argument is the id of the job that it was sent for.
 PRUNE_TASK = "espalier.prune"
-PRUNE_QUEUE = "espalier"
+#: The queue of each lane.
+QUEUES: Mapping[Lane, str] = {Lane.SMALL: "espalier", Lane.LARGE: "espalier.large"}
 
 #: What both sides tell the transport. By default it looks for messages of dead workers only every
 #: 100 s, and a connection that a firewall dropped in silence is never noticed.
@@ -51,23 +57,31 @@ class Doorbell:
             },
         )
 
-    def ring(self, job_id: str) -> None:
-        """Wake a worker for the job.
+    def ring(self, job_id: str, lane: Lane) -> None:
+        """Wake a worker of the job's lane.
 
         Raises:
             BackendUnavailableError: the broker does not answer.
         """
-        try:
+        with _translated():
             self._celery.send_task(
                 PRUNE_TASK,
                 args=(job_id,),
-                queue=PRUNE_QUEUE,
+                queue=QUEUES[lane],
                 ignore_result=True,
                 retry_policy=_ONCE_MORE,
             )
-        except OperationalError as error:
-            message = "the broker does not answer"
-            raise BackendUnavailableError(message) from error
+
+    def waiting(self, lane: Lane) -> int:
+        """Return how often it was rung in a lane that no worker has answered to yet.
+
+        Raises:
+            BackendUnavailableError: the broker does not answer.
+        """
+        with _translated(), self._celery.connection_for_write() as connection:
+            # Of a queue that is empty, which on Redis does not exist, kombu's own question fails.
+            channel: Any = connection.default_channel
+            return channel.client.llen(QUEUES[lane])
 
     def is_reachable(self) -> bool:
         """Whether the broker answers now."""
@@ -78,3 +92,12 @@ class Doorbell:
         except OperationalError:
             return False
         return True
+
+
+@contextmanager
+def _translated() -> Generator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        message = "the broker does not answer"
+        raise BackendUnavailableError(message) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +14,9 @@ from app.jobs.errors import JobNotFoundError
 from app.jobs.events import EventKind, Told, changes
 from app.jobs.history import History, HistoryChunk, Scope, joined
 from app.jobs.job import Job
+from app.jobs.lanes import Lane
 from app.jobs.tables import events, history, jobs
+from app.jobs.tallies import count_move
 from app.jobs.tenants import Whose
 
 #: What an update may change of the record; the rest is as submitted.
@@ -53,11 +56,28 @@ def lock_row(connection: Connection, job_id: str, whose: Whose) -> RowMapping:
     return _only(connection, _by_id(job_id, whose).with_for_update(), job_id)
 
 
-def insert_job(connection: Connection, job: Job, *, tenant: str, at: datetime) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What the store keeps of a submission beside the job record."""
+
+    tenant: str
+    lane: Lane = Lane.SMALL
+    traceparent: str | None = None  #: Of the request, by W3C Trace Context; ``None`` for untraced.
+
+
+def insert_job(connection: Connection, job: Job, origin: Origin, *, at: datetime) -> None:
     """Write a new job and its first events."""
     fields = {name: getattr(job, name) for name in Job.model_fields}
-    dataset_id = None if job.dataset is None else job.dataset.id
-    row = insert(jobs).values(**fields, tenant=tenant, model_id=job.model.id, dataset_id=dataset_id)
+    row = insert(jobs).values(
+        **fields,
+        tenant=origin.tenant,
+        lane=origin.lane,
+        traceparent=origin.traceparent,
+        model_id=job.model.id,
+        dataset_id=None if job.dataset is None else job.dataset.id,
+        rank=-job.spec.priority,
+        since=at,
+    )
     connection.execute(row)
     append_events(connection, job.id, changes(None, job), at=at)
 
@@ -76,6 +96,10 @@ def update_job(
     """
     fields = {name: getattr(after, name) for name in _MUTABLE}
     columns["expires_at"] = after.expires_at
+    if (before.status, before.stage) != (after.status, after.stage):
+        since = connection.scalar(select(jobs.c.since).where(jobs.c.id == after.id))
+        count_move(connection, before, after, since=since or at, at=at)
+        columns["since"] = at
     row = update(jobs).where(jobs.c.id == after.id).values(**fields, **columns)
     connection.execute(row)
     append_events(connection, after.id, changes(before, after), at=at)

@@ -21,6 +21,7 @@ from app.jobs import tables
 from app.jobs.errors import DatasetNotFoundError, InUseError, ModelNotFoundError, NotFoundError
 from app.jobs.job import JobStatus
 from app.jobs.tables import jobs
+from app.jobs.tallies import Tally, count
 from app.jobs.tenants import Whose
 from app.jobs.uploads import StoredDataset, StoredModel
 
@@ -62,6 +63,7 @@ class Shelf(Generic[_Stored]):
             id=stored.ref.id, tenant=tenant, bytes=stored.ref.bytes, **fields
         )
         connection.execute(row)
+        count(connection, Tally.RECEIVED, self._noun, amount=stored.ref.bytes)
 
     def get(self, connection: Connection, id_: str, whose: Whose) -> _Stored:
         """Return one, or raise what was given as ``missing``."""

@@ -174,6 +174,8 @@ class JobSpec(_Record):
     #: How long the job and its files are kept once it has ended. ``None``: for ever, or for as
     #: long as the operator keeps any.
     retention_seconds: Annotated[int, Field(ge=60, le=10 * 366 * 24 * 3600)] | None = None
+    #: Of the caller's own jobs that wait, the highest goes first; other callers do not feel it.
+    priority: Annotated[int, Field(ge=-10, le=10)] = 0
 
     @field_validator("artifacts")
     @classmethod

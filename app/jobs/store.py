@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
@@ -12,6 +12,7 @@ from sqlalchemy.exc import ProgrammingError
 from app.jobs import audit, tables
 from app.jobs.artifacts import StoredArtifact, StoredCheckpoint
 from app.jobs.audit import Action
+from app.jobs.census import Census, take_census
 from app.jobs.claims import (
     WORKER_SILENT,
     Claim,
@@ -32,6 +33,7 @@ from app.jobs.database import database_time, reading, writing
 from app.jobs.errors import BackendUnavailableError
 from app.jobs.history import History, HistoryChunk
 from app.jobs.job import Failure, Job, JobStatus, Notice, Progress, Stage
+from app.jobs.lanes import Lane
 from app.jobs.quotas import Quota
 from app.jobs.result import JobResult
 from app.jobs.retention import (
@@ -49,8 +51,10 @@ from app.jobs.rows import (
     update_job,
 )
 from app.jobs.shelf import DATASETS, MODELS
+from app.jobs.tallies import Tally, count
 from app.jobs.tenant_store import TenantStore
 from app.jobs.tenants import Caller, anybodys
+from app.jobs.turns import next_job, note_served
 from app.jobs.uploads import StoredDataset, StoredModel
 
 
@@ -90,6 +94,10 @@ class Store:
             return False
         return True
 
+    def census(self) -> Census:
+        """Return what there is now, and what was counted so far."""
+        return take_census(self._engine, clock=self._clock)
+
     def of(self, caller: Caller, *, quota: Quota | None = None) -> TenantStore:
         """Return what ``caller`` may see and change; ``None`` for no bounds."""
         return TenantStore(self._engine, caller, quota=quota, clock=self._clock)
@@ -114,8 +122,8 @@ class Store:
         with reading(self._engine) as connection:
             return read_history(connection, job_id)
 
-    def due(self, *, unrung_for: timedelta) -> list[str]:
-        """Return the jobs that a worker should be told of, oldest first.
+    def due(self, lane: Lane, *, unrung_for: timedelta, most: int) -> list[str]:
+        """Return the jobs that a worker should be told of, oldest first; at most ``most``.
 
         These wait in the queue, and nobody was told of them for ``unrung_for``; or their worker
         has let its lease run out, and nobody was told since, or for as long.
@@ -126,6 +134,7 @@ class Store:
                 select(tables.jobs.c.id)
                 .where(
                     is_claimable(now),
+                    tables.jobs.c.lane == lane,
                     or_(
                         tables.jobs.c.rung_at.is_(None),
                         tables.jobs.c.rung_at < now - unrung_for,
@@ -136,6 +145,7 @@ class Store:
                     ),
                 )
                 .order_by(tables.jobs.c.created_at, tables.jobs.c.id)
+                .limit(most)
             )
             return list(connection.scalars(query))
 
@@ -166,6 +176,14 @@ class Store:
         with self._writing() as (connection, now):
             note_ring(connection, job_id, at=now)
 
+    def next_job(self, lanes: Collection[Lane]) -> str | None:
+        """Return the job that a worker of these lanes should claim; ``None`` where none waits.
+
+        Somebody else may be faster: then it is not to be had any more, and another one is next.
+        """
+        with reading(self._engine) as connection:
+            return next_job(connection, lanes, now=self._clock(connection))
+
     def claim(self, job_id: str, *, worker: str, lease: timedelta) -> Claim | None:
         """Take a job that is queued, or whose worker has let its lease run out.
 
@@ -191,6 +209,7 @@ class Store:
                 job = self._end_attempt(connection, row, WORKER_SILENT, spent=spent, at=now)
             if job.status is not JobStatus.QUEUED:
                 return None
+            note_served(connection, row["tenant"])
             running = update_job(connection, job, job.moved_to(JobStatus.RUNNING, at=now), at=now)
             return Claim(
                 job=running,
@@ -198,6 +217,7 @@ class Store:
                 attempt=row["attempts"],
                 checkpoint=row["checkpoint"],
                 worked=timedelta(seconds=row["worked_seconds"]),
+                traceparent=row["traceparent"],
             )
 
     def heartbeat(self, claim: Claim, *, lease: timedelta, worked: timedelta = timedelta()) -> Wish:
@@ -293,7 +313,9 @@ class Store:
             whose = Caller(row["tenant"], key_id=None)
             audit.note(connection, whose, Action.DAMAGE_FOUND, subject, at=now)
 
-    def succeed(self, claim: Claim, result: JobResult, artifacts: Iterable[StoredArtifact]) -> Job:
+    def succeed(
+        self, claim: Claim, result: JobResult, artifacts: Collection[StoredArtifact]
+    ) -> Job:
         """Publish the result; the files are in the artifact store already.
 
         Raises:
@@ -305,6 +327,8 @@ class Store:
             files = [{"job_id": job.id, **artifact.model_dump()} for artifact in artifacts]
             if files:
                 connection.execute(insert(tables.artifacts), files)
+            published = sum(artifact.bytes for artifact in artifacts)
+            count(connection, Tally.PUBLISHED, amount=published)
             after = succeeded.model_copy(update={"stage": None, "result": result})
             return update_job(connection, job, after, at=now)
 
@@ -371,6 +395,7 @@ class Store:
         self, connection: Connection, row: RowMapping, reason: str, *, spent: int, at: datetime
     ) -> Job:
         """End an attempt that nobody finished; ``spent`` counts it and those before."""
+        count(connection, Tally.INTERRUPTED)
         wanted = wish_of(row)
         if wanted is Wish.GO_ON and spent >= self._max_attempts:
             return fail(connection, job_from(row), given_up(reason, spent), at=at)

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.jobs.errors import IdempotencyConflictError
 from app.jobs.job import Job
-from app.jobs.rows import insert_job, job_from, read_row
+from app.jobs.rows import Origin, insert_job, job_from, read_row
 from app.jobs.tables import idempotency_keys
 from app.jobs.tenants import belonging_to
 
@@ -32,7 +32,7 @@ class Submitted:
 
 
 def insert_once(
-    connection: Connection, job: Job, idempotency: Idempotency, *, tenant: str, at: datetime
+    connection: Connection, job: Job, idempotency: Idempotency, origin: Origin, *, at: datetime
 ) -> Submitted:
     """Write the job unless the key has one; of several requests at once, the table lets one in.
 
@@ -41,16 +41,16 @@ def insert_once(
     """
     try:
         with connection.begin_nested():
-            insert_job(connection, job, tenant=tenant, at=at)
+            insert_job(connection, job, origin, at=at)
             row = insert(idempotency_keys).values(
-                tenant=tenant,
+                tenant=origin.tenant,
                 key=idempotency.key,
                 fingerprint=idempotency.fingerprint,
                 job_id=job.id,
             )
             connection.execute(row)
     except IntegrityError:
-        first = _first(connection, idempotency, tenant)
+        first = _first(connection, idempotency, origin.tenant)
         if first is None:
             raise
         return Submitted(first, replayed=True)

@@ -23,9 +23,11 @@ from app.jobs.artifacts import StoredCheckpoint
 from app.jobs.columns import Id, JsonOf, UtcDateTime
 from app.jobs.confinement.process import Confinement
 from app.jobs.delivery import Attempt, DeliveryStatus
+from app.jobs.devices import Device
 from app.jobs.events import EventKind
 from app.jobs.history import Columns, Scope
 from app.jobs.job import Failure, FileRef, JobStatus, Notice, Progress, Stage
+from app.jobs.lanes import Lane
 from app.jobs.result import JobResult
 from app.jobs.spec import JobSpec
 from app.jobs.uploads import DatasetSummary, ModelSummary
@@ -39,7 +41,7 @@ metadata = MetaData(
 )
 
 
-def _word(kind: type[JobStatus | Stage | EventKind | Scope | DeliveryStatus]) -> Enum:
+def _word(kind: type[JobStatus | Stage | EventKind | Scope | DeliveryStatus | Lane]) -> Enum:
     """Return the column type of a word out of a few; the database sees a string."""
     return Enum(kind, native_enum=False, length=32, values_callable=list)
 
@@ -103,7 +105,7 @@ jobs = Table(
     "jobs",
     metadata,
     Column("id", _id(), primary_key=True),
-    Column("status", _word(JobStatus), nullable=False, index=True),
+    Column("status", _word(JobStatus), nullable=False),
     Column("stage", _word(Stage)),
     Column("created_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),
@@ -138,6 +140,15 @@ jobs = Table(
     Column("rung_at", UtcDateTime),
     #: When the job goes by itself; NULL for never, and before it has finished.
     Column("expires_at", UtcDateTime, index=True),
+    #: Which workers take it.
+    Column("lane", _word(Lane), nullable=False, default=Lane.SMALL),
+    #: Of the tenant's jobs that wait, the lowest goes first: minus the priority in the spec.
+    Column("rank", Integer, nullable=False, default=0),
+    #: When it came to its status and stage; NULL where an older version wrote the row.
+    Column("since", UtcDateTime),
+    #: The request that submitted it, by W3C Trace Context; NULL where nothing is traced.
+    Column("traceparent", String(55)),
+    Index(None, "status", "lane", "tenant", "rank", "created_at", "id"),
     Index(None, "created_at", "id"),
     Index(None, "tenant", "created_at", "id"),
 )
@@ -239,4 +250,24 @@ workers = Table(
     Column("expires_at", UtcDateTime, nullable=False),
     #: Of its runners.
     Column("confinement", JsonOf(Confinement), nullable=False),
+    Column("devices", JsonOf(tuple[Device, ...]), nullable=False, default=()),
+)
+
+#: When tenants were served last, as numbers that rise; one without a row never was.
+turns = Table(
+    "turns",
+    metadata,
+    _tenant(primary_key=True),
+    Column("turn", Integer, nullable=False),
+)
+
+#: See ``app.jobs.tallies``.
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("tally", String(32), primary_key=True),
+    Column("label", String(32), primary_key=True),
+    Column("bucket", Integer, primary_key=True, autoincrement=False),
+    Column("count", BigInteger, nullable=False),
+    Column("total", Float, nullable=False),
 )

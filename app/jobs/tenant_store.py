@@ -19,11 +19,13 @@ from app.jobs.errors import ArtifactNotFoundError, JobConflictError
 from app.jobs.events import Event
 from app.jobs.history import History
 from app.jobs.job import Job, JobStatus
+from app.jobs.lanes import Lane
 from app.jobs.pages import Cursor, Page
 from app.jobs.partial_uploads import PAUSED_FOR, UNTOUCHED_FOR, PartialUpload
 from app.jobs.quotas import Quota
 from app.jobs.retention import forget_job
 from app.jobs.rows import (
+    Origin,
     insert_job,
     job_from,
     lock_row,
@@ -217,6 +219,8 @@ class TenantStore:
         *,
         idempotency: Idempotency | None = None,
         going_with_it: Collection[Upload] = (),
+        lane: Lane = Lane.SMALL,
+        traceparent: str | None = None,
     ) -> Submitted:
         """Accept a job, or return the one that the same request made before.
 
@@ -225,6 +229,8 @@ class TenantStore:
             idempotency: Of the request; ``None`` makes a new job each time. Deleting the job
                 frees the key.
             going_with_it: Which of its files go when the job goes, as if they had come with it.
+            lane: Which workers take it.
+            traceparent: Of the request, by W3C Trace Context; ``None`` where nothing is traced.
 
         Raises:
             ModelNotFoundError: its model is gone.
@@ -237,7 +243,8 @@ class TenantStore:
             MODELS.hold(connection, job.model.id, self._mine)
             if job.dataset is not None:
                 DATASETS.hold(connection, job.dataset.id, self._mine)
-            submitted = self._inserted(connection, job, idempotency, at=now)
+            origin = Origin(tenant=self._caller.tenant, lane=lane, traceparent=traceparent)
+            submitted = _inserted(connection, job, idempotency, origin, at=now)
             if not submitted.replayed:
                 self._require_jobs(connection, 0)
                 self._bind(connection, job, going_with_it)
@@ -430,15 +437,6 @@ class TenantStore:
         with self._writing() as (connection, _):
             return secret_of(connection, self._caller.tenant)
 
-    def _inserted(
-        self, connection: Connection, job: Job, idempotency: Idempotency | None, *, at: datetime
-    ) -> Submitted:
-        tenant = self._caller.tenant
-        if idempotency is not None:
-            return insert_once(connection, job, idempotency, tenant=tenant, at=at)
-        insert_job(connection, job, tenant=tenant, at=at)
-        return Submitted(job, replayed=False)
-
     def _bind(self, connection: Connection, job: Job, uploads: Collection[Upload]) -> None:
         if "model" in uploads:
             MODELS.go_with(connection, job.model.id, job_id=job.id)
@@ -468,6 +466,20 @@ class TenantStore:
         with self._writing() as (connection, now):
             yield connection, now
             audit.note(connection, self._caller, action, subject, at=now)
+
+
+def _inserted(
+    connection: Connection,
+    job: Job,
+    idempotency: Idempotency | None,
+    origin: Origin,
+    *,
+    at: datetime,
+) -> Submitted:
+    if idempotency is not None:
+        return insert_once(connection, job, idempotency, origin, at=at)
+    insert_job(connection, job, origin, at=at)
+    return Submitted(job, replayed=False)
 
 
 def _is_held(row: RowMapping, now: datetime) -> bool:

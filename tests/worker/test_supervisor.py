@@ -16,6 +16,7 @@ from app.jobs.claims import Wish
 from app.jobs.database import create_engine, reading
 from app.jobs.errors import BackendUnavailableError
 from app.jobs.job import JobStatus, Stage
+from app.jobs.lanes import EVERY_LANE
 from app.jobs.tables import audit
 from worker.bounds import Bounds
 from worker.runners import RunnerPool
@@ -67,6 +68,7 @@ class _Worker:
             artifacts or house.artifacts,
             self.runners,
             name="w1",
+            lanes=EVERY_LANE,
             folder=self.folder,
             bounds=bounds,
             stopping=self.stopping,
@@ -589,7 +591,7 @@ def test_a_job_whose_files_find_no_room_fails_with_words(house, worker):
 def test_with_a_full_disk_no_job_is_begun(house, worker):
     job = house.submit()
 
-    worker(_PRELUDE + _SUCCESS, artifacts=_full(house)).attend(job.id)
+    worker(_PRELUDE + _SUCCESS, artifacts=_full(house)).attend()
 
     assert house.store.job(job.id) == job
 

@@ -21,6 +21,7 @@ from app.jobs.errors import BackendUnavailableError
 from app.jobs.history import HistoryChunk
 from app.jobs.intake.model import summarise_model
 from app.jobs.job import Failure, FileRef, Job, Progress, Stage
+from app.jobs.lanes import Lane
 from app.jobs.result import JobResult, ParameterCounts, Uploaded
 from app.jobs.spec import JobSpec
 from app.jobs.tenants import LOCAL
@@ -39,7 +40,7 @@ class RecordingDoorbell:
     rung: list[str]
     is_broken: bool = False
 
-    def ring(self, job_id: str) -> None:
+    def ring(self, job_id: str, _lane: Lane) -> None:
         if self.is_broken:
             message = "the broker does not answer"
             raise BackendUnavailableError(message)

@@ -92,6 +92,7 @@ def test_every_call_of_the_contract_is_there(schema):
         ("DELETE", "/v1/uploads/{upload_id}"),
         ("GET", "/livez"),
         ("GET", "/readyz"),
+        ("GET", "/metrics"),
     }
 
 

@@ -9,6 +9,7 @@ from app.jobs.claims import Wish
 from app.jobs.errors import ArtifactNotFoundError, JobConflictError, LostClaimError
 from app.jobs.history import HistoryChunk, Scope
 from app.jobs.job import Failure, JobStatus, Notice, Stage
+from app.jobs.lanes import Lane
 
 FAILURE = Failure(code="training_diverged", message="The loss is NaN.", hint="Learn slower.")
 DIED = "The process that pruned the model was killed."
@@ -192,12 +193,12 @@ class TestTryingAgain:
     def test_for_a_released_job_a_worker_is_rung_once(self, store, caller):
         claim = caller.claimed()
         store.release(claim)
-        before = store.due(unrung_for=timedelta(minutes=1))
+        before = store.due(Lane.SMALL, unrung_for=timedelta(minutes=1), most=10)
 
         store.rang(claim.job.id)
 
         assert before == [claim.job.id]
-        assert store.due(unrung_for=timedelta(minutes=1)) == []
+        assert store.due(Lane.SMALL, unrung_for=timedelta(minutes=1), most=10) == []
 
     def test_for_an_abandoned_job_a_worker_is_rung_as_soon_as_its_lease_is_over(
         self, store, caller, let_expire
@@ -207,9 +208,9 @@ class TestTryingAgain:
 
         let_expire()
 
-        assert store.due(unrung_for=timedelta(minutes=1)) == [claim.job.id]
+        assert store.due(Lane.SMALL, unrung_for=timedelta(minutes=1), most=10) == [claim.job.id]
         store.rang(claim.job.id)
-        assert store.due(unrung_for=timedelta(minutes=1)) == []
+        assert store.due(Lane.SMALL, unrung_for=timedelta(minutes=1), most=10) == []
 
     def test_after_the_last_attempt_the_job_fails_with_words(self, store, caller, reclaim):
         claim = caller.claimed()

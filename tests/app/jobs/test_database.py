@@ -32,6 +32,7 @@ from app.jobs.migrations.versions import (
     r0007_partial_uploads,
     r0008_compressed_forms,
     r0009_worked_seconds,
+    r0010_turns_and_tallies,
 )
 from app.jobs.result import ArtifactResult, Compressed
 from app.jobs.store import Store
@@ -95,6 +96,7 @@ def test_what_the_migrations_made_they_can_take_back(engine, caller):
     from alembic.operations import Operations
 
     with engine.connect() as connection, Operations.context(MigrationContext.configure(connection)):
+        r0010_turns_and_tallies.downgrade()
         r0009_worked_seconds.downgrade()
         r0008_compressed_forms.downgrade()
         r0007_partial_uploads.downgrade()
@@ -130,8 +132,10 @@ class TestMigratingRows:
             engine.begin() as connection,
             Operations.context(MigrationContext.configure(connection)),
         ):
+            r0010_turns_and_tallies.downgrade()
             r0002_tenants.downgrade()
             r0002_tenants.upgrade()
+            r0010_turns_and_tallies.upgrade()
 
         assert mine.job(job.id) == store.job(job.id) == job
         assert mine.submit(caller.new_job(), idempotency=once).replayed

