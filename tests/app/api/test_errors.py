@@ -113,12 +113,18 @@ def test_a_form_without_its_model_is_refused_by_name(client, data):
 def test_a_method_that_a_path_has_not_names_all_that_it_has(client):
     allow = {
         path: client.patch(path).headers["Allow"]
-        for path in ("/v1/jobs", "/v1/jobs/job_1", "/v1/jobs/job_1/artifacts/model.keras")
+        for path in (
+            "/v1/jobs",
+            "/v1/jobs/job_1",
+            "/v1/jobs/preflight",
+            "/v1/jobs/job_1/artifacts/model.keras",
+        )
     }
 
     assert allow == {
         "/v1/jobs": "GET, POST",
         "/v1/jobs/job_1": "DELETE, GET",
+        "/v1/jobs/preflight": "POST",
         "/v1/jobs/job_1/artifacts/model.keras": "GET, HEAD",
     }
 
