@@ -151,6 +151,7 @@ jobs = Table(
     Index(None, "status", "lane", "tenant", "rank", "created_at", "id"),
     Index(None, "created_at", "id"),
     Index(None, "tenant", "created_at", "id"),
+    Index(None, "tenant", "status", "created_at", "id"),
 )
 
 events = Table(

@@ -15,7 +15,7 @@ from app.jobs.database import create_engine, writing
 from app.jobs.errors import JobQuotaError, StorageQuotaError
 from app.jobs.job import Failure, Notice
 from app.jobs.quotas import Quota
-from app.jobs.rows import insert_job
+from app.jobs.rows import Origin, insert_job
 from app.jobs.shelf import MODELS
 from app.jobs.spec import JobSpec, Webhook
 from app.jobs.store import Store
@@ -166,7 +166,7 @@ def test_what_a_job_is_being_submitted_for_stays(engine, store, mine, caller, cl
     with ThreadPoolExecutor(1) as other:
         with writing(engine) as submission:
             MODELS.hold(submission, model.ref.id, anybodys)
-            insert_job(submission, second, tenant="local", at=clock.now)
+            insert_job(submission, second, Origin(tenant="local"), at=clock.now)
             forgetting = other.submit(forget, store, mine, first.job.id)
             _wait_until_blocked(engine, forgetting)
         forgetting.result()

@@ -33,6 +33,7 @@ from app.jobs.migrations.versions import (
     r0008_compressed_forms,
     r0009_worked_seconds,
     r0010_turns_and_tallies,
+    r0011_pages_by_status,
 )
 from app.jobs.result import ArtifactResult, Compressed
 from app.jobs.store import Store
@@ -96,6 +97,7 @@ def test_what_the_migrations_made_they_can_take_back(engine, caller):
     from alembic.operations import Operations
 
     with engine.connect() as connection, Operations.context(MigrationContext.configure(connection)):
+        r0011_pages_by_status.downgrade()
         r0010_turns_and_tallies.downgrade()
         r0009_worked_seconds.downgrade()
         r0008_compressed_forms.downgrade()
@@ -132,10 +134,12 @@ class TestMigratingRows:
             engine.begin() as connection,
             Operations.context(MigrationContext.configure(connection)),
         ):
+            r0011_pages_by_status.downgrade()
             r0010_turns_and_tallies.downgrade()
             r0002_tenants.downgrade()
             r0002_tenants.upgrade()
             r0010_turns_and_tallies.upgrade()
+            r0011_pages_by_status.upgrade()
 
         assert mine.job(job.id) == store.job(job.id) == job
         assert mine.submit(caller.new_job(), idempotency=once).replayed
