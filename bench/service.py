@@ -28,9 +28,17 @@ class Service:
         folder: Of everything that it keeps, and of its logs.
         workers: How many.
         settings: Environment variables of API and workers.
+        worker_module: What a worker is.
     """
 
-    def __init__(self, folder: Path, *, workers: int, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        workers: int,
+        settings: Mapping[str, str],
+        worker_module: str = "worker.main",
+    ) -> None:
         self.folder = folder
         self.database = folder / "espalier.sqlite"
         self.broker_socket = folder / "broker.sock"
@@ -58,7 +66,7 @@ class Service:
         self.workers = [
             Part(
                 f"worker {number}",
-                (*python, "worker.main"),
+                (*python, worker_module),
                 environment=environment,
                 log=folder / f"worker-{number}.log",
             )
@@ -73,14 +81,19 @@ class Service:
     @classmethod
     @contextmanager
     def running(
-        cls, folder: Path, *, workers: int, settings: Mapping[str, str]
+        cls,
+        folder: Path,
+        *,
+        workers: int,
+        settings: Mapping[str, str],
+        worker_module: str = "worker.main",
     ) -> Generator[Service]:
         """Start all parts; stop them at the end, as an operator would.
 
         Raises:
             TimeoutError: the API does not answer.
         """
-        service = cls(folder, workers=workers, settings=settings)
+        service = cls(folder, workers=workers, settings=settings, worker_module=worker_module)
         with ExitStack() as stack:
             for part in service.parts:
                 stack.callback(part.stop)

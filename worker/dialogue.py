@@ -11,6 +11,7 @@ from typing import TypeVar
 from app.jobs.claims import Claim
 from app.jobs.job import Failure, Stage
 from app.jobs.store import Store
+from app.telemetry.tracing import Steps, span
 from worker.bounds import Bounds
 from worker.errors import (
     PausedError,
@@ -79,26 +80,32 @@ class Dialogue:
             RefusedError: it took too much, or says that it cannot.
             LostClaimError, CancelledError, PausedError, StoppedError: see ``Pulse.check``.
         """
-        if not isinstance(self._next_report(runner), Ready):
-            raise out_of_turn()
-        runner.give(order)
-        try:
-            return self._answer_of(runner, answer, on_file)
-        except (PausedError, StoppedError):
-            self._have_written_down(runner)
-            raise
+        # A runner reaches no collector: what it does is traced here.
+        with span(f"runner {order.kind}", {"process.pid": runner.pid}), Steps() as stages:
+            if not isinstance(self._next_report(runner), Ready):
+                raise out_of_turn()
+            runner.give(order)
+            try:
+                return self._answer_of(runner, answer, on_file, stages)
+            except (PausedError, StoppedError):
+                self._have_written_down(runner)
+                raise
 
     def _answer_of(
         self,
         runner: Runner,
         answer: type[_Answer],
         on_file: Callable[[FileReport], None] | None,
+        stages: Steps,
     ) -> _Answer:
         while True:
             match self._next_report(runner):
                 case Refused(failure=failure):
                     raise _refusal(failure)
-                case StageBegun() | Advanced() | Checkpointed() | Noticed() as update:
+                case StageBegun(stage=stage) as update:
+                    stages.begin(stage)
+                    self._record(update, runner)
+                case Advanced() | Checkpointed() | Noticed() as update:
                     self._record(update, runner)
                 case FileWritten() | FileChecked() | FileFailed() as update if on_file:
                     on_file(update)

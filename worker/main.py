@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
 from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
+from types import FrameType
 
 from celery import Celery
 from celery.signals import worker_shutting_down
+from celery.worker import state
 
 from app.jobs.artifacts import ArtifactStore
 from app.jobs.confinement.process import Confinement
@@ -40,12 +43,14 @@ from worker.workplace import workplace
 logger = logging.getLogger(__name__)
 
 _SOFT_SHUTDOWN_SECONDS = 10.0
+#: Has a worker finish its job and end, where SIGTERM has it hand the job back.
+_DRAIN = signal.SIGUSR2
 #: How long a worker that says nothing more is taken for being there, beside what it waits itself.
 _HERE_FOR = timedelta(minutes=1)
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT, and return the exit status."""
+    """Serve until SIGTERM, SIGINT or SIGUSR2, and return the exit status."""
     settings = Settings()
     configure_logs(settings.log_format)
     try:
@@ -98,7 +103,13 @@ def _work(settings: Settings, confinement: Confinement, folder: Path) -> int:
     def hand_back(**_: object) -> None:
         stopping.set()
 
+    # Celery takes no further message, and waits for its task; nobody tells that one to hurry.
+    def drain(_signal: int, _frame: FrameType | None) -> None:
+        logger.info("the worker finishes what it has, and ends")
+        state.should_stop = os.EX_OK
+
     worker_shutting_down.connect(hand_back)
+    signal.signal(_DRAIN, drain)
     runners.refill()
     reaper.start()
     try:

@@ -37,6 +37,7 @@ from worker.errors import RefusedError
 from worker.feeding import Feeder, input_names
 from worker.messages import (
     Noticed,
+    Objective,
     PlannedUnits,
     Pruned,
     PrunedTensor,
@@ -47,6 +48,7 @@ from worker.messages import (
 from worker.models import compile_to, first_line, load_model, output_of
 from worker.progress import ProgressReports
 from worker.reference import answers, made_up_inputs, reference_inputs, write_reference
+from worker.replicas import devices_here, left_idle, normalise_whole_batches, replicated, usable
 
 
 def prune(
@@ -131,7 +133,19 @@ def _fine_tune(
             report(Noticed(notice=notice))
 
     report(StageBegun(stage=Stage.FINE_TUNING))
-    _train(model, feeder, dataset, order, report, asked)
+    devices = devices_here()
+    parts = [part for part in (dataset.train, dataset.validation) if part is not None]
+    used = usable(devices, training, parts)
+    for notice in left_idle(devices, used):
+        report(Noticed(notice=notice))
+    if len(used) == 1:
+        _train(model, feeder, dataset, order, report, asked)
+    else:
+        with replicated(used):
+            twin = _loaded_to_be_replicated(order, choice.objective)
+            _train(twin, feeder, dataset, order, report, asked)
+        model.set_weights(twin.get_weights())
+        _forget_training(twin)
     _forget_training(model)
 
     report(StageBegun(stage=Stage.EXPORTING))
@@ -140,6 +154,15 @@ def _fine_tune(
     labels = None if has_labels else known.labels
     _export(order, model, feeder, inputs=inputs, labels=labels)
     return _outcome(order, model, baseline)
+
+
+def _loaded_to_be_replicated(order: PruneOrder, objective: Objective) -> keras.Model:
+    # Layers draw their seeds when they are made.
+    keras.utils.set_random_seed(order.spec.training.seed)
+    model = load_model(order.model)
+    normalise_whole_batches(model)
+    compile_to(objective, model, optimizer=_optimizer(order.spec.training))
+    return model
 
 
 def _optimizer(training: Training) -> keras.optimizers.Optimizer:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextvars import copy_context
 from datetime import timedelta
+from functools import partial
 from typing import Self
 
 from app.jobs.claims import Claim, Wish
@@ -39,7 +41,9 @@ class Pulse:
         self._over = threading.Event()
         self._lost = threading.Event()
         self._wish = Wish.GO_ON
-        self._thread = threading.Thread(target=self._beat_until_over, name="pulse", daemon=True)
+        # Its log lines are about the same job.
+        beat = partial(copy_context().run, self._beat_until_over)
+        self._thread = threading.Thread(target=beat, name="pulse", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

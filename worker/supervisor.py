@@ -16,9 +16,11 @@ from pathlib import Path
 from app.jobs.artifacts import ArtifactStore, checkpoints_prefix
 from app.jobs.claims import Claim
 from app.jobs.errors import BackendUnavailableError, LostClaimError, StorageFullError
-from app.jobs.job import Job
+from app.jobs.job import Job, JobStatus
 from app.jobs.lanes import Lane
 from app.jobs.store import Store
+from app.telemetry.logs import concerning
+from app.telemetry.tracing import span
 from worker.attempt import Attempt
 from worker.bounds import Bounds
 from worker.dialogue import Dialogue
@@ -99,19 +101,27 @@ class Supervisor:
 
         A claim that was lost meanwhile is left to whoever holds it now.
         """
-        pulse = Pulse(self._store, claim, lease=self._bounds.lease, stopping=self._stopping)
-        try:
-            with pulse:
-                self._carry_out(claim, pulse)
-        except LostClaimError:
-            logger.warning("job %s, attempt %d: somebody else has it", claim.job.id, claim.attempt)
-        finally:
-            if not self._stopping.is_set():
-                self._runners.refill()
+        about = {"espalier.job": claim.job.id, "espalier.attempt": claim.attempt}
+        with concerning(claim.job.id), span("attempt", about, parent=claim.traceparent) as attempt:
+            pulse = Pulse(self._store, claim, lease=self._bounds.lease, stopping=self._stopping)
+            try:
+                with pulse:
+                    attempt.set_attribute("espalier.status", self._carry_out(claim, pulse))
+            except LostClaimError:
+                logger.warning(
+                    "job %s, attempt %d: somebody else has it", claim.job.id, claim.attempt
+                )
+            finally:
+                if not self._stopping.is_set():
+                    self._runners.refill()
 
-    def _carry_out(self, claim: Claim, pulse: Pulse) -> None:
-        if self._outcome(claim, pulse).status.is_final:
+    def _carry_out(self, claim: Claim, pulse: Pulse) -> JobStatus:
+        logger.info("job %s, attempt %d: taken", claim.job.id, claim.attempt)
+        status = self._outcome(claim, pulse).status
+        logger.info("job %s, attempt %d: the job is %s", claim.job.id, claim.attempt, status)
+        if status.is_final:
             self._forget_checkpoints(claim.job.id)
+        return status
 
     def _outcome(self, claim: Claim, pulse: Pulse) -> Job:
         try:

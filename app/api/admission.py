@@ -29,6 +29,7 @@ from app.jobs.receivers import leads_inside
 from app.jobs.spec import JobSpec
 from app.jobs.submissions import Idempotency, Submitted
 from app.jobs.uploads import StoredDataset, StoredModel, Upload
+from app.telemetry.logs import concerning
 from app.telemetry.tracing import traceparent
 
 _log = logging.getLogger(__name__)
@@ -79,7 +80,9 @@ def submit(services: Services, order: Order, *, idempotency_key: str | None) -> 
         if not submitted.replayed:
             undo.pop_all()
     if not submitted.replayed:
-        ring(services, submitted.job)
+        with concerning(job_id):
+            _log.info("job %s is accepted", job_id)
+            ring(services, submitted.job)
     return submitted.job
 
 

@@ -30,7 +30,7 @@ def configure_logs(form: LogFormat) -> None:
     handler = logging.StreamHandler()
     handler.addFilter(_add_context)
     handler.setFormatter(_json() if form == "json" else logging.Formatter(_TEXT))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name in _OTHERS:
         logger = logging.getLogger(name)
         logger.handlers.clear()

@@ -7,7 +7,8 @@ a provider the spans of OpenTelemetry are empty.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Self
 
 from opentelemetry import trace
 from opentelemetry.trace import Span
@@ -79,3 +80,25 @@ def span(
     context = None if parent is None else _propagator.extract({_HEADER: parent})
     with _tracer.start_as_current_span(name, context, attributes=attributes) as current:
         yield current
+
+
+class Steps:
+    """Traces one thing after the other: each ends where the next one begins, or with the block."""
+
+    def __init__(self) -> None:
+        self._name: str | None = None
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def begin(self, name: str) -> None:
+        """End what went on before; what goes on already goes on."""
+        if name == self._name:
+            return
+        self._open.close()
+        self._name = name
+        self._open.enter_context(span(name, {}))

@@ -133,6 +133,19 @@ def test_no_runner_survives_its_worker(worker, samples, signal_, status):
     assert worker.house.store.job(job_id).status is status
 
 
+def test_a_worker_that_is_drained_finishes_its_job_and_takes_no_other(worker, samples):
+    begun = worker.submit('{"training": {"epochs": 100}}', dataset=samples)
+    worker.wait_for_training(begun)
+    waiting = worker.submit(dataset=samples)
+
+    worker.process.send_signal(signal.SIGUSR2)
+    status = worker.process.wait(_SECONDS)
+
+    assert status == 0
+    assert worker.house.store.job(begun).status is JobStatus.SUCCEEDED
+    assert worker.house.store.job(waiting).status is JobStatus.QUEUED
+
+
 def test_in_production_no_worker_starts_unconfined(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("ESPALIER_PRODUCTION", "1")
     monkeypatch.setenv("ESPALIER_DATA_DIR", str(tmp_path))

@@ -596,6 +596,34 @@ def test_with_a_full_disk_no_job_is_begun(house, worker):
     assert house.store.job(job.id) == job
 
 
+def test_each_call_takes_the_job_that_is_next_and_no_more(house, worker):
+    jobs = [house.submit(), house.submit('{"priority": 1}')]
+    one = worker(_PRELUDE + _SUCCESS)
+
+    one.attend()
+
+    assert house.store.job(jobs[1].id).status is JobStatus.SUCCEEDED
+    assert house.store.job(jobs[0].id).status is JobStatus.QUEUED
+
+
+def test_a_job_that_another_worker_is_faster_to_take_is_left_to_it(house, worker, monkeypatch):
+    first, second = house.submit(), house.submit()
+    one = worker(_PRELUDE + _SUCCESS)
+    next_job = house.store.next_job
+
+    def next_job_and_be_slow(lanes):
+        job_id = next_job(lanes)
+        if job_id == first.id:
+            assert house.store.claim(first.id, worker="w2", lease=_BOUNDS.lease)
+        return job_id
+
+    monkeypatch.setattr(house.store, "next_job", next_job_and_be_slow)
+    one.attend()
+
+    assert house.store.job(first.id).status is JobStatus.RUNNING
+    assert house.store.job(second.id).status is JobStatus.SUCCEEDED
+
+
 def test_a_spare_that_cannot_be_started_is_no_failure(worker):
     one = worker(_PRELUDE + _SUCCESS)
     one.folder.write_text("where runners should have their folders")

