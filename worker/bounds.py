@@ -11,7 +11,7 @@ class Bounds:
     """What the operator allows every job."""
 
     lease: timedelta  #: How long a claim holds without a heartbeat.
-    silence: timedelta  #: Longest time without a report.
+    silence: timedelta  #: Longest time without a report or a byte written.
     job: timedelta  #: Longest time that a job is worked on, over all of its attempts.
     memory_bytes: int  #: Most that a runner may hold.
     checkpoint: timedelta  #: From one checkpoint of a training to the next; the least it can lose.

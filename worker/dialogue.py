@@ -129,6 +129,7 @@ class Dialogue:
 
     def _next_report(self, runner: Runner) -> Report:
         silent_since = time.monotonic()
+        written = runner.written_bytes
         while True:
             self.pulse.check()
             self._require_time_left(silent_since)
@@ -136,6 +137,9 @@ class Dialogue:
             report = runner.receive(timeout_seconds=_SECONDS_BETWEEN_CHECKS)
             if report is not None:
                 return report
+            # Who packs a file of gigabytes says nothing for a long time, but writes.
+            if runner.written_bytes != written:
+                silent_since, written = time.monotonic(), runner.written_bytes
 
     def _require_memory_left(self, runner: Runner) -> None:
         held, bound = runner.memory_bytes, self.bounds.memory_bytes

@@ -8,6 +8,7 @@ import re
 import selectors
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -139,6 +140,13 @@ class Runner:
             return 0
         return sum(int(kib) * 1024 for kib in _HELD.findall(status))
 
+    @property
+    def written_bytes(self) -> int:
+        """Bytes of the files in its folder, its log apart: they grow while it packs a large one."""
+        log = self.folder / "log"
+        files = (path for path in self.folder.rglob("*") if path != log)
+        return sum(_size(path) for path in files)
+
     def end(self) -> None:
         """Kill the process, whatever it is doing, and remove its folder; once is enough."""
         if self._reports.closed:
@@ -179,6 +187,14 @@ class Runner:
         log = self._log.fileno()
         start = max(0, os.fstat(log).st_size - _LOGGED_BYTES)
         return os.pread(log, _LOGGED_BYTES, start).decode(errors="replace")
+
+
+def _size(path: Path) -> int:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:  # It was a temporary file.
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def _words(status: int, *, was_ready: bool) -> str:

@@ -190,6 +190,21 @@ def test_a_silent_runner_is_ended_and_the_job_tried_again(house, worker):
     assert house.store.job(claim.job.id).status is JobStatus.QUEUED
 
 
+def test_a_runner_that_writes_is_not_silent(house, worker):
+    claim = house.claim()
+    bounds = replace(_BOUNDS, silence=timedelta(seconds=0.5), job=timedelta(seconds=2))
+    writing = """
+with open("large", "wb", buffering=0) as file:
+    while True:
+        file.write(b"x")
+        time.sleep(0.02)
+"""
+
+    worker(_PRELUDE + writing, bounds=bounds).supervise(claim)
+
+    assert house.store.job(claim.job.id).failure.code == "timed_out"
+
+
 def test_the_time_of_former_attempts_counts(house, worker):
     first = house.claim()
     house.store.heartbeat(first, lease=_BOUNDS.lease, worked=timedelta(seconds=59.5))
