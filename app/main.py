@@ -62,7 +62,10 @@ def open_backends(settings: Settings) -> Generator[Backends]:
             workers=Workers(engine),
             keys=Keys(engine),
             files=ArtifactStore(
-                settings.resolved_artifact_url, keep_free_bytes=settings.keep_free_bytes
+                settings.resolved_artifact_url,
+                growing_in=settings.data_dir.absolute() / "growing",
+                keep_free_bytes=settings.keep_free_bytes,
+                download_endpoint=settings.download_endpoint,
             ),
             doorbell=Doorbell(settings.redis_url),
             checks=checks,

@@ -20,8 +20,12 @@ class Settings(BaseSettings):
     data_dir: Path = Path("espalier-data")
     #: ``sqlite:///…`` or ``postgresql://…``; empty for SQLite in ``data_dir``.
     database_url: str = ""
-    #: Where files are kept, a ``file://`` URL; empty for a folder in ``data_dir``.
+    #: Where files are kept: a ``file://`` URL, or ``s3://bucket/prefix``; empty for a folder in
+    #: ``data_dir``.
     artifact_url: str = ""
+    #: URL at which callers reach the S3 store: downloads are redirected there; empty for through
+    #: the API.
+    download_endpoint: str = ""
     #: The broker. ``espalier serve`` starts one of its own and sets this.
     redis_url: str = "redis://127.0.0.1:6379/0"
 

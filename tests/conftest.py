@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
@@ -30,6 +31,24 @@ class _ByFile(LoadScopeScheduling):
     def _split_scope(self, nodeid):
         file = nodeid.partition("::")[0]
         return "services" if file.startswith(_NOT_AT_ONCE) else file
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory):
+    """An S3 store of its own for each process that runs tests."""
+    # Not before a test needs it: its packages take their time.
+    from bench.servers import SeaweedFS
+
+    with SeaweedFS.running(tmp_path_factory.mktemp("s3") / "log") as server:
+        yield server
+
+
+@pytest.fixture
+def bucket_url(s3, monkeypatch):
+    """URL of a bucket, which everything that this test starts finds."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return "s3://espalier"
 
 
 def pytest_xdist_make_scheduler(config, log):

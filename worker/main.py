@@ -73,7 +73,9 @@ def _work(settings: Settings, confinement: Confinement, folder: Path) -> int:
     runners = RunnerPool(folder)
     stopping = threading.Event()
     artifacts = ArtifactStore(
-        settings.resolved_artifact_url, keep_free_bytes=settings.keep_free_bytes
+        settings.resolved_artifact_url,
+        growing_in=settings.data_dir.absolute() / "growing",
+        keep_free_bytes=settings.keep_free_bytes,
     )
     supervisor = Supervisor(
         store,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import RedirectResponse, StreamingResponse
 from pydantic import BaseModel
 
 from app.api.encodings import preferred
@@ -57,6 +58,7 @@ def list_artifacts(job_id: str, services: ServicesDep) -> list[ArtifactView]:
     responses={
         200: {"description": "The file", "content": _BINARY},
         206: {"description": "The part of it that `Range` asked for", "content": _BINARY},
+        307: {"description": "Where the file is for some minutes, if the operator wants that"},
         304: {"description": "The file is the one that `If-None-Match` names"},
         **problem_responses(404, 416, 500, 503),
     },
@@ -90,6 +92,9 @@ def download_artifact(
     # A range of another version of the file would not fit what the client has: it gets it whole.
     still_fits = conditions.if_range in {None, headers["ETag"]}
     wanted = requested_range(conditions.range, size=artifact.bytes) if still_fits else None
+    link = None if encoded is not None else _link(services, job_id, sent)
+    if link is not None:
+        return RedirectResponse(link, status_code=307, headers=headers)
     part = wanted or ByteRange(0, sent.bytes)
     chunks = _read(services, job_id, sent, part)
     headers["Content-Length"] = str(part.end - part.start)
@@ -140,13 +145,24 @@ def _names(if_none_match: str, etag: str) -> bool:
     return any(tag in {"*", etag} for tag in tags)
 
 
+def _link(services: Services, job_id: str, artifact: StoredArtifact) -> str | None:
+    with _damage_noted(services, job_id):
+        return services.files.link(artifact.key, sha256=artifact.sha256)
+
+
 def _read(
     services: Services, job_id: str, artifact: StoredArtifact, part: ByteRange
 ) -> Iterator[bytes]:
-    try:
+    with _damage_noted(services, job_id):
         return services.files.stream(
             artifact.key, sha256=artifact.sha256, start=part.start, end=part.end
         )
+
+
+@contextmanager
+def _damage_noted(services: Services, job_id: str) -> Generator[None]:
+    try:
+        yield
     except DamagedFileError:
         services.store.note_damage(job_id)
         raise

@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import LocalStore
 from pydantic import BaseModel, ConfigDict
 
+from app.jobs.bucket import Bucket
 from app.jobs.errors import (
     ArtifactNotFoundError,
     BackendUnavailableError,
     DamagedFileError,
     StorageFullError,
 )
+from app.jobs.folder import Folder
 from app.jobs.growing import GrowingFile
 from app.jobs.job import Progress
 
-_CHUNK_BYTES = 1 << 20
 #: Written to see whether writing works.
 _PROBE = "probe"
 #: Names joined by ``/``; none begins with a dot, so none leads upwards or to the root.
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
-#: How obstore calls a file until it is whole and gets its name.
-_UNFINISHED = re.compile(r"#\d+$")
+#: How long who asks for a link may take to begin.
+_LINK_HOLDS = timedelta(minutes=5)
 
 
 class StoredArtifact(BaseModel):
@@ -87,18 +85,39 @@ class ArtifactStore:
     for a key that is not relative or leads upwards: keys are ours, so that is a bug.
 
     Args:
-        url: ``file://`` and the absolute path of a folder, which is made if missing.
-        keep_free_bytes: What files leave of their disk: the database, which has to say that a job
-            has failed, often lies on the same one.
+        url: ``file://`` and the absolute path of a folder, which is made if missing; or ``s3://``,
+            a bucket and perhaps a prefix.
+        growing_in: Folder of this machine for files that come in pieces; a bucket needs one, a
+            folder has them beside the others.
+        keep_free_bytes: What files leave of this machine's disk: the database, which has to say
+            that a job has failed, often lies on the same one.
+        download_endpoint: Where callers reach the bucket's store themselves; empty for nowhere.
     """
 
-    def __init__(self, url: str, *, keep_free_bytes: int = 0) -> None:
-        if not url.startswith("file://"):
-            message = f"the artifact store's URL must begin with file://. Received: {url}"
-            raise ValueError(message)
+    def __init__(
+        self,
+        url: str,
+        *,
+        growing_in: Path | None = None,
+        keep_free_bytes: int = 0,
+        download_endpoint: str = "",
+    ) -> None:
         with _translated(url):
-            self._store = LocalStore.from_url(url, mkdir=True, automatic_cleanup=True)
-        self._folder = Path(unquote(urlsplit(url).path))
+            match url.partition("://")[0]:
+                case "file":
+                    self._place: Folder | Bucket = Folder(url)
+                case "s3":
+                    assert growing_in is not None, "an object cannot grow"
+                    self._place = Bucket(
+                        url, growing_in=growing_in, download_endpoint=download_endpoint
+                    )
+                case _:
+                    message = (
+                        "the artifact store's URL must begin with file:// or s3://. "
+                        f"Received: {url}"
+                    )
+                    raise ValueError(message)
+        self._store = self._place.objects
         self._keep_free_bytes = keep_free_bytes
 
     def is_reachable(self) -> bool:
@@ -113,7 +132,7 @@ class ArtifactStore:
     def require_room(self, more_bytes: int) -> None:
         """Raise StorageFullError when ``more_bytes`` would leave too little of the disk."""
         with _translated(""):
-            free = shutil.disk_usage(self._folder).free
+            free = shutil.disk_usage(self._place.folder).free
         if free < more_bytes + self._keep_free_bytes:
             message = (
                 f"the disk of the files must keep {self._keep_free_bytes} bytes free. "
@@ -129,10 +148,10 @@ class ArtifactStore:
         Raises:
             StorageFullError: it would leave too little of the disk.
         """
-        self.require_room(path.stat().st_size)
+        if isinstance(self._place, Folder):
+            self.require_room(path.stat().st_size)
         with path.open("rb") as file, _translated(key):
-            obstore.put(self._store, _checked(key), file)
-            self._sync(key)
+            self._place.put(_checked(key), file)
 
     def growing(self, key: str) -> GrowingFile:
         """Open a file that comes in pieces; a new one is empty. Who asks closes it.
@@ -140,26 +159,26 @@ class ArtifactStore:
         Raises:
             UploadBusyError: another process has it open.
         """
-        return GrowingFile(self._folder / _checked(key))
+        return GrowingFile(self._place.growing_path(_checked(key)))
 
     def grown(self, key: str) -> int:
         """Return how many bytes have come of a file that comes in pieces; 0 before the first."""
         try:
-            return self.size(key)
-        except ArtifactNotFoundError:
+            return self._place.growing_path(_checked(key)).stat().st_size
+        except FileNotFoundError:
             return 0
 
     def rename(self, key: str, new_key: str) -> None:
-        """Give a file another key; what was there under ``new_key`` is replaced.
+        """Give a file that came in pieces its lasting key, or its former one again.
 
-        When it returns, that has reached the disk, so that a row may name the file.
+        What was there under ``new_key`` is replaced. When it returns, that has reached the disk,
+        so that a row may name the file.
 
         Raises:
             ArtifactNotFoundError: there is no such file.
         """
         with _translated(key):
-            obstore.rename(self._store, _checked(key), _checked(new_key))
-            self._sync(new_key)
+            self._place.rename(_checked(key), _checked(new_key))
 
     def fetch(
         self, key: str, path: Path, *, sha256: str, between: Callable[[], None] | None = None
@@ -198,17 +217,41 @@ class ArtifactStore:
             ArtifactNotFoundError: there is no such file.
             DamagedFileError: it is not what it was any more; ``sha256`` says what it must be.
         """
+        size = self._verified_size(key, sha256)
+        return self._chunks(key, start, size if end is None else min(end, size))
+
+    def link(self, key: str, *, sha256: str) -> str | None:
+        """Return a URL where the file can be had from the store itself, for some minutes.
+
+        The whole file is read and hashed before, as for ``stream``.
+
+        Returns:
+            ``None`` where callers cannot reach the store: they have to be sent the bytes.
+
+        Raises:
+            ArtifactNotFoundError: there is no such file.
+            DamagedFileError: it is not what it was any more; ``sha256`` says what it must be.
+        """
+        if isinstance(self._place, Folder):
+            return None
+        with _translated(key):
+            link = self._place.link(_checked(key), expires_in=_LINK_HOLDS)
+        if link is not None:
+            self._verified_size(key, sha256)
+        return link
+
+    def _verified_size(self, key: str, sha256: str) -> int:
         size = self.size(key)
         digest = hashlib.sha256()
         for chunk in self._chunks(key, 0, size):
             digest.update(chunk)
         _require_digest(key, digest.hexdigest(), sha256)
-        return self._chunks(key, start, size if end is None else min(end, size))
+        return size
 
     def _chunks(self, key: str, start: int, stop: int) -> Iterator[bytes]:
         # Not obstore's own stream: on a file that was cut off meanwhile, it never ends.
-        for begin in range(start, stop, _CHUNK_BYTES):
-            end = min(begin + _CHUNK_BYTES, stop)
+        for begin in range(start, stop, self._place.chunk_bytes):
+            end = min(begin + self._place.chunk_bytes, stop)
             with _translated(key):
                 chunk = bytes(obstore.get_range(self._store, key, start=begin, end=end))
             if len(chunk) < end - begin:
@@ -236,15 +279,13 @@ class ArtifactStore:
     def delete_unfinished(self, *, before: datetime) -> None:
         """Remove what processes left that were killed while they wrote, ``before`` that moment."""
         with _translated(""):
-            for path in self._folder.rglob("*"):
-                if _UNFINISHED.search(path.name) and path.stat().st_mtime < before.timestamp():
-                    path.unlink(missing_ok=True)
+            self._place.delete_unfinished(before=before)
 
     def delete(self, key: str) -> None:
         """Remove the file; one that is not there is no error."""
         with _translated(key):
             try:
-                obstore.delete(self._store, _checked(key))
+                self._place.delete(_checked(key))
             except FileNotFoundError:
                 return
 
@@ -259,19 +300,6 @@ class ArtifactStore:
             keys = [meta["path"] for chunk in listed for meta in chunk]
         for key in keys or [prefix]:
             self.delete(key)
-
-    def _sync(self, key: str) -> None:
-        """Wait until the file, and the names that lead to it, are on the disk.
-
-        obstore does not: after a power cut, what it had moved to its place could be empty.
-        """
-        file = self._folder / key
-        for path in (file, *file.relative_to(self._folder).parents):
-            descriptor = os.open(self._folder / path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
 
 
 def _require_digest(key: str, found: str, expected: str) -> None:

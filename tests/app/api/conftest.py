@@ -73,8 +73,12 @@ def doorbell():
 
 
 @pytest.fixture
-def backends(tmp_path, doorbell) -> Iterator[Backends]:
-    settings = Settings(data_dir=tmp_path, max_model_bytes=100_000, max_dataset_bytes=200_000)
+def settings(tmp_path) -> Settings:
+    return Settings(data_dir=tmp_path, max_model_bytes=100_000, max_dataset_bytes=200_000)
+
+
+@pytest.fixture
+def backends(settings, doorbell) -> Iterator[Backends]:
     with open_backends(settings) as backends:
         yield replace(backends, doorbell=doorbell)
 

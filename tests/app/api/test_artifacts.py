@@ -2,7 +2,10 @@ import base64
 import gzip
 import hashlib
 import lzma
+import secrets
 
+import httpx2
+import obstore
 import pytest
 import zstandard
 from sqlalchemy import select
@@ -13,6 +16,10 @@ from app.jobs.formats import SUFFIXES
 from app.jobs.result import ArtifactResult, Compressed
 from app.jobs.tables import audit
 from app.jobs.tenants import LOCAL
+from app.settings import Settings
+from espalier import Client
+from espalier.downloads import download
+from tests.app.conftest import listening
 
 CONTENT = bytes(range(256)) * 20
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -54,6 +61,69 @@ def test_a_download_is_the_file_under_its_name_with_its_digest(client, url):
     assert answer.headers["ETag"] == ETAG
     digest = base64.b64encode(hashlib.sha256(CONTENT).digest()).decode()
     assert answer.headers["Repr-Digest"] == f"sha-256=:{digest}:"
+
+
+class TestFromTheStoreItself:
+    """Where the operator says at which address callers reach the bucket."""
+
+    @pytest.fixture
+    def settings(self, tmp_path, bucket_url, s3):
+        return Settings(
+            data_dir=tmp_path,
+            artifact_url=f"{bucket_url}/{secrets.token_hex(8)}",
+            download_endpoint=s3.endpoint,
+        )
+
+    def test_a_download_is_sent_there_with_its_digest(self, client, url):
+        answer = client.get(url, follow_redirects=False)
+
+        digest = base64.b64encode(hashlib.sha256(CONTENT).digest()).decode()
+        assert answer.status_code == 307
+        assert answer.headers["ETag"] == ETAG
+        assert answer.headers["Repr-Digest"] == f"sha-256=:{digest}:"
+        assert httpx2.get(answer.headers["Location"]).content == CONTENT
+
+    def test_the_client_goes_there(self, backends, url, tmp_path):
+        with listening(backends) as address, Client(address) as client:
+            download(client._connection, url, tmp_path / "model.keras")
+
+        assert (tmp_path / "model.keras").read_bytes() == CONTENT
+
+    def test_head_is_answered_here(self, client, url):
+        assert client.head(url, follow_redirects=False).status_code == 200
+
+    def test_a_damaged_file_is_a_500_and_noted(self, client, backends, job, url):
+        key = artifact_key(job["id"], 1, "model.keras")
+        obstore.put(backends.files._store, key, CONTENT[:-1] + b"x")
+
+        answer = client.get(url, follow_redirects=False)
+
+        assert (answer.status_code, answer.json()["code"]) == (500, "damaged_file")
+
+    def test_a_file_that_comes_in_pieces_becomes_a_model(self, client, backends, model):
+        begun = client.post(
+            "/v1/uploads",
+            headers={
+                "Tus-Resumable": "1.0.0",
+                "Upload-Length": str(len(model)),
+                "Upload-Metadata": "kind bW9kZWw=",
+            },
+        )
+        for offset, piece in ((0, model[:100]), (100, model[100:])):
+            sent = client.patch(
+                begun.headers["Location"],
+                content=piece,
+                headers={
+                    "Tus-Resumable": "1.0.0",
+                    "Upload-Offset": str(offset),
+                    "Content-Type": "application/offset+octet-stream",
+                },
+            )
+            assert sent.status_code == 204, sent.text
+
+        model_id = begun.headers["Location"].rpartition("/")[2]
+        kept = backends.store.model(model_id)
+        assert backends.files.size(kept.key) == len(model)
 
 
 def test_head_gives_the_same_headers_and_no_bytes(client, url):

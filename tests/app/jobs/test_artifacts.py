@@ -1,12 +1,17 @@
 import hashlib
 import os
+import secrets
 import shutil
+import time
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
+import httpx2
+import obstore
 import pytest
 
-from app.jobs import artifacts
+from app.jobs import artifacts, bucket
 from app.jobs.artifacts import ArtifactStore, artifact_key, job_prefix
 from app.jobs.errors import (
     ArtifactNotFoundError,
@@ -32,9 +37,37 @@ def folder(tmp_path):
     return tmp_path / "with space" / "files"
 
 
+@pytest.fixture(params=["folder", "bucket"])
+def place(request):
+    return request.param
+
+
 @pytest.fixture
-def files(folder):
-    return ArtifactStore(folder.as_uri())
+def files(place, folder, tmp_path, request):
+    if place == "folder":
+        return ArtifactStore(folder.as_uri())
+    return ArtifactStore(request.getfixturevalue("prefix"), growing_in=tmp_path / "growing")
+
+
+@pytest.fixture
+def prefix(bucket_url):
+    """Return a place in the bucket that no other test uses."""
+    return f"{bucket_url}/{secrets.token_hex(8)}"
+
+
+@pytest.fixture
+def overwrite(files):
+    """Return a function that has the store keep other bytes, as a broken disk would."""
+
+    def overwrite(key, change):
+        content = bytearray(obstore.get(files._store, key).bytes())
+        obstore.put(files._store, key, bytes(change(content)))
+
+    return overwrite
+
+
+#: What only a folder has.
+_of_folder = pytest.mark.parametrize("place", ["folder"], indirect=True)
 
 
 @pytest.fixture
@@ -60,12 +93,14 @@ def test_what_was_put_is_fetched(files, content_file, tmp_path):
     assert content_file.read_bytes() == CONTENT
 
 
+@_of_folder
 def test_files_lie_below_the_folder(put, folder):
     put("jobs/job_1/1/model.keras")
 
     assert (folder / "jobs" / "job_1" / "1" / "model.keras").read_bytes() == b"content"
 
 
+@_of_folder
 def test_another_process_of_the_same_folder_sees_the_files(put, files, folder):
     put("a/b")
 
@@ -79,6 +114,7 @@ def test_what_is_put_again_is_replaced(put, files):
     assert b"".join(files.stream("a/b", sha256=_sha256(b"second"))) == b"second"
 
 
+@_of_folder
 def test_an_upload_in_progress_is_not_to_be_seen(files, content_file, folder):
     """The file appears under its name in one move, when it is complete."""
     files.put("a/b", content_file)
@@ -98,7 +134,7 @@ def test_a_download_comes_in_chunks(files, content_file):
     chunks = list(files.stream("a/b", sha256=SHA256))
 
     assert b"".join(chunks) == CONTENT
-    assert max(len(chunk) for chunk in chunks) <= 2 * 2**20
+    assert max(len(chunk) for chunk in chunks) <= 8 * 2**20
 
 
 @pytest.mark.parametrize(
@@ -149,6 +185,7 @@ def test_a_local_file_that_is_missing_is_our_mistake(files, tmp_path):
         files.put("a/b", tmp_path / "missing")
 
 
+@_of_folder
 def test_deleting_removes_the_file_and_its_empty_folders(put, files, folder):
     put("jobs/job_1/1/model.keras")
 
@@ -180,17 +217,26 @@ def test_deleting_below_a_file_removes_the_file(put, files):
         files.size("models/mdl_1/model.keras")
 
 
-def _damage(path, at):
+def test_deleting_what_is_not_there_is_no_error(put, files):
+    put("a/b")
+
+    files.delete("a/b")
+    files.delete("a/b")
+
+    with pytest.raises(ArtifactNotFoundError):
+        files.size("a/b")
+
+
+def _flipped(content, at):
     """Flip one bit of the byte ``at``."""
-    content = bytearray(path.read_bytes())
     content[at] ^= 1
-    path.write_bytes(content)
+    return content
 
 
 @pytest.mark.parametrize("at", [0, len(CONTENT) // 2, -1])
-def test_of_a_file_with_one_flipped_bit_no_byte_is_read(files, content_file, folder, at):
+def test_of_a_file_with_one_flipped_bit_no_byte_is_read(files, content_file, overwrite, at):
     files.put("a/b", content_file)
-    _damage(folder / "a" / "b", at)
+    overwrite("a/b", lambda content: _flipped(content, at))
 
     with pytest.raises(DamagedFileError, match=f"must have the SHA-256 .* {SHA256}. Received:"):
         files.stream("a/b", sha256=SHA256, start=100, end=101)
@@ -199,14 +245,14 @@ def test_of_a_file_with_one_flipped_bit_no_byte_is_read(files, content_file, fol
 @pytest.mark.parametrize(
     "damage",
     [
-        pytest.param(lambda path: _damage(path, -1), id="a flipped bit"),
-        pytest.param(lambda path: os.truncate(path, len(CONTENT) - 1), id="cut off"),
-        pytest.param(lambda path: os.truncate(path, len(CONTENT) + 1), id="longer"),
+        pytest.param(lambda content: _flipped(content, -1), id="a flipped bit"),
+        pytest.param(lambda content: content[:-1], id="cut off"),
+        pytest.param(lambda content: content + b"\0", id="longer"),
     ],
 )
-def test_a_damaged_file_is_not_fetched(files, content_file, folder, tmp_path, damage):
+def test_a_damaged_file_is_not_fetched(files, content_file, overwrite, tmp_path, damage):
     files.put("a/b", content_file)
-    damage(folder / "a" / "b")
+    overwrite("a/b", damage)
 
     with pytest.raises(DamagedFileError):
         files.fetch("a/b", tmp_path / "fetched", sha256=SHA256)
@@ -244,6 +290,7 @@ def test_fetching_ends_when_it_is_told_to(files, content_file, tmp_path):
     assert (tmp_path / "fetched").read_bytes() == b""
 
 
+@_of_folder
 def test_what_was_put_is_on_the_disk_with_every_folder_above_it(put, folder, monkeypatch):
     synced = []
     sync = os.fsync
@@ -288,6 +335,7 @@ def test_what_was_put_is_on_the_disk_with_every_folder_above_it(put, folder, mon
         pytest.param(lambda files, key, _: files.delete_below(key), id="delete below"),
     ],
 )
+@_of_folder
 def test_a_key_that_is_no_plain_name_is_refused(files, content_file, key, use):
     with pytest.raises(ValueError, match="a key must be plain names"):
         use(files, key, content_file)
@@ -296,10 +344,109 @@ def test_a_key_that_is_no_plain_name_is_refused(files, content_file, key, use):
 
 
 def test_a_url_of_another_kind_is_refused():
-    with pytest.raises(ValueError, match=r"must begin with file://\. Received: s3://bucket"):
-        ArtifactStore("s3://bucket")
+    with pytest.raises(ValueError, match=r"begin with file:// or s3://\. Received: gs://bucket"):
+        ArtifactStore("gs://bucket")
 
 
+def test_a_store_that_answers_is_reachable(files):
+    assert files.is_reachable()
+
+
+def test_what_is_left_for_others_is_listed_by_its_age(put, files):
+    put("models/mdl_1/model.keras")
+
+    assert files.written_before(datetime.now(UTC) + timedelta(minutes=1)) == [
+        "models/mdl_1/model.keras"
+    ]
+    assert files.written_before(datetime.now(UTC) - timedelta(hours=1)) == []
+
+
+def test_what_came_in_pieces_gets_a_lasting_key_and_its_former_one_again(files, tmp_path):
+    growing = files.growing("uploads/mdl_1")
+    growing.append(b"012")
+    growing.append(b"345")
+    growing.close()
+    assert files.grown("uploads/mdl_1") == 6
+
+    files.rename("uploads/mdl_1", "models/mdl_1/model.keras")
+    files.fetch("models/mdl_1/model.keras", tmp_path / "fetched", sha256=_sha256(b"012345"))
+    assert files.grown("uploads/mdl_1") == 0
+
+    files.rename("models/mdl_1/model.keras", "uploads/mdl_1")
+    assert files.grown("uploads/mdl_1") == 6
+    with pytest.raises(ArtifactNotFoundError):
+        files.size("models/mdl_1/model.keras")
+
+
+def test_what_came_in_pieces_can_be_removed(files):
+    files.growing("uploads/mdl_1").close()
+
+    files.delete("uploads/mdl_1")
+
+    assert files.grown("uploads/mdl_1") == 0
+    assert files.grown("uploads/mdl_2") == 0
+
+
+def test_uploads_that_nobody_goes_on_with_are_forgotten(prefix, tmp_path):
+    (tmp_path / "uploads").mkdir()
+    for name, days in (("old", 3), ("new", 1)):
+        path = tmp_path / "uploads" / name
+        path.touch()
+        os.utime(path, (time.time() - 86400 * days,) * 2)
+
+    ArtifactStore(prefix, growing_in=tmp_path)
+
+    assert [path.name for path in (tmp_path / "uploads").iterdir()] == ["new"]
+
+
+@_of_folder
+def test_callers_do_not_reach_a_folder(put, files):
+    put("a/b")
+
+    assert files.link("a/b", sha256=_sha256(b"content")) is None
+
+
+class TestLinks:
+    @pytest.fixture
+    def place(self):
+        return "bucket"
+
+    @pytest.fixture
+    def files(self, prefix, s3, tmp_path):
+        return ArtifactStore(prefix, growing_in=tmp_path, download_endpoint=s3.endpoint)
+
+    def test_a_link_needs_no_key_and_names_the_file(self, put, files):
+        put("jobs/job_1/1/model.keras")
+
+        link = files.link("jobs/job_1/1/model.keras", sha256=_sha256(b"content"))
+
+        answer = httpx2.get(link, headers={"Range": "bytes=1-3"})
+        assert (answer.status_code, answer.content) == (206, b"ont")
+        assert answer.headers["Content-Disposition"] == 'attachment; filename="model.keras"'
+
+    def test_there_is_no_link_to_a_damaged_file(self, put, files, overwrite):
+        put("a/b")
+        overwrite("a/b", lambda content: _flipped(content, 0))
+
+        with pytest.raises(DamagedFileError):
+            files.link("a/b", sha256=_sha256(b"content"))
+
+    def test_there_is_no_link_where_callers_do_not_reach_the_store(self, put, files, prefix):
+        put("a/b")
+        inside = ArtifactStore(prefix, growing_in=files._place.folder)
+
+        assert inside.link("a/b", sha256=_sha256(b"content")) is None
+
+
+def test_a_bucket_that_is_away_is_unavailable(bucket_url, monkeypatch, tmp_path):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setitem(bucket._RETRIES, "max_retries", 0)
+    files = ArtifactStore(bucket_url, growing_in=tmp_path)
+
+    assert not files.is_reachable()
+
+
+@_of_folder
 def test_a_store_is_reachable_until_nothing_can_be_written(files, folder):
     assert files.is_reachable()
 
@@ -316,6 +463,7 @@ def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path):
         ArtifactStore((tmp_path / "file" / "files").as_uri())
 
 
+@_of_folder
 @pytest.mark.parametrize(
     "left", [pytest.param(2**21, id="between chunks"), pytest.param(2**21 + 7, id="in a chunk")]
 )
