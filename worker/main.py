@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from celery import Celery
-from celery.signals import worker_shutting_down
+from celery.signals import setup_logging, worker_shutting_down
 from celery.worker import state
 
 from app.jobs.artifacts import ArtifactStore
@@ -120,6 +120,13 @@ def _work(settings: Settings, confinement: Confinement, folder: Path) -> int:
         stopping.set()
         reaper.close()
         runners.close()
+
+
+@setup_logging.connect
+def _keep_logs_as_they_are(**_: object) -> None:
+    """Be there: Celery sets up no logs of its own where somebody else does."""
+    # Its lines for each message say nothing of jobs.
+    logging.getLogger("celery").setLevel(logging.WARNING)
 
 
 def _uploads_kept(settings: Settings) -> timedelta | None:
