@@ -44,6 +44,10 @@ test-jax: .venv-jax/stamp  ## The library's tests on Keras' JAX backend, without
 test-torch: .venv-torch/stamp  ## The library's tests on Keras' PyTorch backend; installs 4 GB.
 	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest tests/pruning_core
 
+.PHONY: reference
+reference: .venv/dev.stamp  ## Write docs/reference anew from the code.
+	$(RUN) docs.reference
+
 .PHONY: pictures
 pictures: .venv/dev.stamp .venv/browser.stamp  ## Take the pictures of the documentation anew, with a real browser.
 	@mkdir -p docs/images
