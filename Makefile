@@ -71,6 +71,7 @@ lock: .venv/tools.stamp  ## Write requirements/ from pyproject.toml, keeping eve
 	$(LOCK) pyproject.toml --all-extras --group dev $(TF_KERAS) -o requirements/dev.txt
 	$(LOCK) pyproject.toml --all-extras -c requirements/dev.txt $(TF_KERAS) -o requirements/local.txt
 	$(LOCK) pyproject.toml --extra worker --extra keras2 --extra postgresql --extra traces -c requirements/dev.txt $(TF_KERAS) -o requirements/worker.txt
+	$(LOCK) pyproject.toml --extra worker --extra keras2 --extra postgresql --extra traces -c requirements/dev.txt --overrides requirements/gpu.overrides -o requirements/worker-gpu.txt
 	$(LOCK) pyproject.toml --extra postgresql --extra traces -c requirements/dev.txt -o requirements/api.txt
 	$(LOCK) requirements/peer.in $(TF_KERAS) -o requirements/peer.txt
 	$(LOCK) requirements/jax.in -c requirements/dev.txt -o requirements/jax.txt
