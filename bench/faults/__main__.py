@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -20,7 +21,8 @@ from bench import faults
 from bench.faults.callers import Caller, Kind
 from bench.faults.checker import Complaint, Fault, complaints
 from bench.faults.history import Accepted, History, Seen
-from bench.faults.strikes import STRIKES, in_turn
+from bench.faults.strikes import SERVER_STRIKES, STRIKES, in_turn
+from bench.servers import Servers
 from bench.service import Service
 
 _WORKERS = 2
@@ -49,7 +51,10 @@ def main() -> int:
     began_at = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     kinds = _make_kinds(folder)
-    with Service.running(folder, workers=_WORKERS, settings=_SETTINGS) as service:
+    with (
+        Servers.running(folder) if asked.servers else nullcontext() as servers,
+        Service.running(folder, workers=_WORKERS, settings=_SETTINGS, servers=servers) as service,
+    ):
         caller = Caller(service.url, history)
         expected = _undisturbed(caller, history, kinds)
         print(f"{len(expected)} kinds undisturbed after {time.monotonic() - began_at:.0f} s")
@@ -77,6 +82,11 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--faults", type=int, default=500, help="how many strikes")
     parser.add_argument("--jobs", type=int, default=200, help="how many jobs at least")
+    parser.add_argument(
+        "--servers",
+        action="store_true",
+        help="PostgreSQL and an S3 store instead of SQLite and a folder",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of what is struck, and when")
     return parser.parse_args()
 
@@ -167,8 +177,9 @@ class _Run:
     def _strike(self, count: int, struck: Counter[str], over: threading.Event) -> None:
         # Not the other thread's numbers: which strikes there are is not to depend on the jobs.
         random = Random(self.random.random())  # noqa: S311
-        for name, _ in zip(in_turn(random), range(count), strict=False):
-            STRIKES[name](self.service, random)
+        strikes = STRIKES if self.service.servers is None else SERVER_STRIKES
+        for name, _ in zip(in_turn(strikes, random), range(count), strict=False):
+            strikes[name](self.service, random)
             struck[name] += 1
             time.sleep(random.uniform(0, 3))
         over.set()

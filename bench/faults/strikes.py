@@ -11,6 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from random import Random
+from typing import TypeAlias
+
+import psycopg
 
 from bench.parts import Part
 from bench.service import Service
@@ -73,7 +76,12 @@ def empty_broker(service: Service, random: Random) -> None:
 
 
 def lock_database(service: Service, random: Random) -> None:
-    """Hold the database's only lock for writing."""
+    """Let nobody else write to the database."""
+    if service.servers is not None:
+        with psycopg.connect(service.servers.postgresql.url) as database:
+            database.execute("LOCK TABLE jobs IN EXCLUSIVE MODE")
+            time.sleep(random.uniform(1, _BEYOND_LEASE_SECONDS))
+        return
     with closing(sqlite3.connect(service.database, timeout=60, isolation_level=None)) as database:
         database.execute("BEGIN IMMEDIATE")
         time.sleep(random.uniform(1, _BEYOND_LEASE_SECONDS))
@@ -95,7 +103,21 @@ def fill_disk(service: Service, random: Random) -> None:
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
 
 
-STRIKES: Mapping[str, Callable[[Service, Random], None]] = {
+def kill_database(service: Service, random: Random) -> None:
+    """Kill PostgreSQL, in the middle of whatever transactions there are."""
+    assert service.servers is not None, "a file cannot be killed"
+    service.servers.postgresql.kill_and_start(after_seconds=random.uniform(0, 2))
+
+
+def kill_files(service: Service, random: Random) -> None:
+    """Kill the S3 store."""
+    assert service.servers is not None, "a folder cannot be killed"
+    service.servers.seaweedfs.kill_and_start(after_seconds=random.uniform(0, 2))
+
+
+Strikes: TypeAlias = Mapping[str, Callable[[Service, Random], None]]
+
+STRIKES: Strikes = {
     "runner killed": kill_runner,
     "runner frozen": freeze_runner,
     "worker killed": kill_worker,
@@ -107,12 +129,18 @@ STRIKES: Mapping[str, Callable[[Service, Random], None]] = {
     "database locked": lock_database,
     "disk full": fill_disk,
 }
+#: Where the service stands on servers.
+SERVER_STRIKES: Strikes = {
+    **STRIKES,
+    "database killed": kill_database,
+    "files killed": kill_files,
+}
 
 
-def in_turn(random: Random) -> Iterator[str]:
+def in_turn(strikes: Strikes, random: Random) -> Iterator[str]:
     """Yield names of strikes without end: all of them in some order, then in another."""
     while True:
-        names = list(STRIKES)
+        names = list(strikes)
         random.shuffle(names)
         yield from names
 

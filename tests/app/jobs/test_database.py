@@ -333,9 +333,7 @@ def test_who_is_cut_off_in_a_transaction_holds_its_rows_no_longer_than_a_moment(
 def test_a_server_that_was_started_again_costs_nobody_a_request(store, server):
     assert store.is_reachable()
 
-    server.part.kill()
-    server.part.start()
-    server.wait()
+    server.kill_and_start()
 
     assert store.is_reachable()
 
