@@ -5,6 +5,7 @@ that stand in for the real ones: they answer every order and prune nothing, so a
 the service does around it. For 1, 2, 4 and 8 workers it queues jobs while the workers are held,
 lets them go all at once, and counts from then to the last result. ``busy`` is how much of the
 machine's cores was in use meanwhile, by whomever: where it is near 1, more workers cannot do more.
+Beside it stands what a job costs in processor time, which says the same on a busy machine.
 
 With one worker and no other job it measures what the service costs a job: the time from sending
 the POST to the first step, and from the last step to the result. By turns with that, on the same
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
@@ -50,6 +52,8 @@ class _Round:
     workers: int
     jobs_per_second: float
     busy: float  #: Of all cores, in [0, 1].
+    api_seconds: float  #: Processor time that the API took to accept a job.
+    worker_seconds: float  #: Processor time that a job took in workers, runners left out.
 
 
 @dataclass(frozen=True)
@@ -137,14 +141,31 @@ def _ended(client: httpx2.Client, job_id: str) -> dict[str, Any]:
 def _throughput(service: Service, client: httpx2.Client, model_id: str, *, jobs: int) -> _Round:
     for worker in service.workers:
         worker.freeze()
+    of_api = _spent(service.api.pid)
     ids = [_submit(client, model_id) for _ in range(jobs)]
+    of_api = _spent(service.api.pid) - of_api
+    of_workers = sum(_spent(worker.pid) for worker in service.workers)
     began, processor = time.time(), _processor_seconds()
     for worker in service.workers:
         worker.thaw()
     # Asked for the last one first, so that nobody is polled while there is much to do.
     finished = max(_moment(_ended(client, job_id)["finished_at"]) for job_id in reversed(ids))
     busy, idle = (now - then for now, then in zip(_processor_seconds(), processor, strict=True))
-    return _Round(len(service.workers), jobs / (finished - began), busy / (busy + idle))
+    of_workers = sum(_spent(worker.pid) for worker in service.workers) - of_workers
+    return _Round(
+        workers=len(service.workers),
+        jobs_per_second=jobs / (finished - began),
+        busy=busy / (busy + idle),
+        api_seconds=of_api / jobs,
+        worker_seconds=of_workers / jobs,
+    )
+
+
+def _spent(pid: int) -> float:
+    """Return the processor time that a process has taken, its threads included."""
+    # The name in parentheses can hold spaces; what follows it cannot.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _processor_seconds() -> tuple[float, float]:
@@ -187,9 +208,12 @@ def _moment(text: str) -> float:
 
 
 def _report(rounds: Sequence[_Round], costs: Sequence[_Cost], bare: Sequence[float]) -> None:
-    print(f"{'workers':<10}{'jobs a second':>15}{'busy':>8}")
+    print(f"{'workers':<10}{'jobs a second':>15}{'busy':>8}{'API, ms CPU':>14}{'worker':>8}")
     for each in rounds:
-        print(f"{each.workers:<10}{each.jobs_per_second:>15.2f}{each.busy:>8.2f}")
+        print(
+            f"{each.workers:<10}{each.jobs_per_second:>15.2f}{each.busy:>8.2f}"
+            f"{1000 * each.api_seconds:>14.1f}{1000 * each.worker_seconds:>8.1f}"
+        )
     print(f"\n{'one job, ms':<28}{'median':>10}{'least':>10}{'most':>10}")
     _print_row("POST to first step", [cost.to_first_step for cost in costs])
     _print_row("last step to result", [cost.to_result for cost in costs])
