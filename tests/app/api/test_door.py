@@ -13,6 +13,8 @@ from app.api.rates import RateLimit
 from app.jobs.quotas import Quota
 
 OPEN = {"/livez", "/readyz"}
+#: The operator's; a tenant's key opens it no more than none.
+METRICS = "/metrics"
 #: Those that name nothing which could be another tenant's but in their body, or list things.
 WITHOUT_IDS = {
     ("post", "/v1/jobs"),
@@ -43,7 +45,7 @@ ROUTES = [
     (method, path)
     for path, operations in create_app(never_opened).openapi()["paths"].items()
     for method in operations
-    if path not in OPEN
+    if path not in {*OPEN, METRICS}
 ]
 
 
@@ -194,8 +196,9 @@ def test_the_description_says_which_routes_need_a_key(client):
 
     assert schema["components"]["securitySchemes"]["api_key"]["scheme"] == "bearer"
     for path, operations in schema["paths"].items():
+        opened_by = {METRICS: [{"metrics_token": []}], **dict.fromkeys(OPEN, [])}
         for operation in operations.values():
-            assert operation.get("security", []) == ([] if path in OPEN else [{"api_key": []}])
+            assert operation.get("security", []) == opened_by.get(path, [{"api_key": []}])
             assert path in OPEN or {"401", "429"} <= set(operation["responses"])
 
 
