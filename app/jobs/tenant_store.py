@@ -326,7 +326,7 @@ class TenantStore:
         with self._changing(Action.JOB_RESUMED, job_id) as (connection, now):
             row = lock_row(connection, job_id, self._mine)
             job = job_from(row)
-            if row["pause_requested"]:
+            if job.status is JobStatus.RUNNING and row["pause_requested"]:
                 return update_job(connection, job, job, at=now, pause_requested=False)
             if job.status is not JobStatus.PAUSED:
                 message = f"a {job.status} job cannot be resumed"

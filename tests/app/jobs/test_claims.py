@@ -508,6 +508,16 @@ class TestPausing:
         with pytest.raises(JobConflictError, match="a failed job cannot"):
             getattr(mine, asked)(claim.job.id)
 
+    def test_a_job_that_ended_before_it_could_be_paused_is_not_resumed(
+        self, store, mine, caller, result
+    ):
+        claim = caller.claimed()
+        mine.request_pause(claim.job.id)
+        store.succeed(claim, result, [])
+
+        with pytest.raises(JobConflictError, match="a succeeded job cannot be resumed"):
+            mine.resume(claim.job.id)
+
     def test_who_is_not_paused_is_not_resumed(self, mine, caller):
         claim = caller.claimed()
 
