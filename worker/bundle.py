@@ -9,8 +9,10 @@ import json
 import platform
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -89,7 +91,7 @@ def _description(run: Run) -> dict[str, Any]:
         "inputs": {"model": _input(run.job.model), "data": _input(run.job.dataset)},
         "seed": run.spec.training.seed,
         "total_steps": run.total_steps,
-        "versions": {"python": platform.python_version(), **dict(_versions())},
+        "versions": {"python": platform.python_version(), **_versions()},
         "machine": {"system": platform.system(), "architecture": platform.machine()},
         "baseline": result.baseline,
         "pruned": result.pruned,
@@ -112,12 +114,14 @@ def _input(file: FileRef | None) -> dict[str, Any] | None:
     return {"filename": file.filename, "bytes": file.bytes, "sha256": file.sha256}
 
 
-def _versions() -> Iterator[tuple[str, str]]:
+@cache
+def _versions() -> Mapping[str, str]:
+    """Return the version of each package that is here; to find one takes milliseconds."""
+    found: dict[str, str] = {}
     for package in _PACKAGES:
-        try:
-            yield package, version(package)
-        except PackageNotFoundError:
-            continue
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _traces(run: Run) -> Iterator[dict[str, Any]]:

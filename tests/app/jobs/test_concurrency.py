@@ -14,13 +14,16 @@ from app.jobs.audit import Action, latest
 from app.jobs.database import create_engine, writing
 from app.jobs.errors import JobQuotaError, StorageQuotaError
 from app.jobs.job import Failure, Notice
+from app.jobs.lanes import EVERY_LANE
 from app.jobs.quotas import Quota
 from app.jobs.rows import Origin, insert_job
 from app.jobs.shelf import MODELS
 from app.jobs.spec import JobSpec, Webhook
 from app.jobs.store import Store
 from app.jobs.submissions import Idempotency
+from app.jobs.tallies import Tally
 from app.jobs.tenants import LOCAL, anybodys
+from app.jobs.tenants import Caller as Tenant
 from app.jobs.webhooks import Webhooks
 from tests.app.jobs.conftest import Caller
 
@@ -60,6 +63,32 @@ def test_of_many_workers_one_gets_an_abandoned_job(store, caller, clock, at_once
     claims = at_once(lambda n: store.claim(job_id, worker=f"{n}", lease=lease))
 
     assert [claim.fence for claim in claims if claim is not None] == [2]
+
+
+def test_workers_that_ask_at_once_each_get_a_job_of_their_own(store, at_once, lease):
+    of_tenants = [Caller(store, store.of(Tenant(name, key_id=None))) for name in ("a", "b")]
+    jobs = {maker.submit().id for maker in of_tenants for _ in range(THREADS // 2)}
+
+    def take(number):
+        while (job_id := store.next_job(EVERY_LANE)) is not None:
+            claim = store.claim(job_id, worker=f"{number}", lease=lease)
+            if claim is not None:
+                return claim.job.id
+        return None
+
+    taken = at_once(take)
+
+    assert sorted(taken) == sorted(jobs)
+
+
+def test_of_many_counts_none_is_lost(store, caller, at_once):
+    claims = [caller.claimed() for _ in range(THREADS)]
+    failure = Failure(code="c", message="m", hint="h")
+
+    at_once(lambda n: store.fail(claims[n], failure))
+
+    ended = [row for row in store.census().counted if row.tally is Tally.ENDED]
+    assert [(row.label, row.count) for row in ended] == [("failed", THREADS)]
 
 
 def test_of_many_writes_none_is_lost(store, mine, caller, at_once):
