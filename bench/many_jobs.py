@@ -252,6 +252,7 @@ def _print_plans(url: str) -> None:
         select(jobs).where(mine, jobs.c.id == "job_copy_100"),
         page,
         page.where(jobs.c.status == "queued"),
+        page.where(jobs.c.status == "succeeded"),
         page.where(jobs.c.status == "failed"),
     )
     engine = create_engine(url)

@@ -149,7 +149,6 @@ jobs = Table(
     #: The request that submitted it, by W3C Trace Context; NULL where nothing is traced.
     Column("traceparent", String(55)),
     Index(None, "status", "lane", "tenant", "rank", "created_at", "id"),
-    Index(None, "created_at", "id"),
     Index(None, "tenant", "created_at", "id"),
     Index(None, "tenant", "status", "created_at", "id"),
 )

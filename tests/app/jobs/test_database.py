@@ -34,6 +34,7 @@ from app.jobs.migrations.versions import (
     r0009_worked_seconds,
     r0010_turns_and_tallies,
     r0011_pages_by_status,
+    r0012_no_order_without_a_tenant,
 )
 from app.jobs.result import ArtifactResult, Compressed
 from app.jobs.store import Store
@@ -97,6 +98,7 @@ def test_what_the_migrations_made_they_can_take_back(engine, caller):
     from alembic.operations import Operations
 
     with engine.connect() as connection, Operations.context(MigrationContext.configure(connection)):
+        r0012_no_order_without_a_tenant.downgrade()
         r0011_pages_by_status.downgrade()
         r0010_turns_and_tallies.downgrade()
         r0009_worked_seconds.downgrade()
