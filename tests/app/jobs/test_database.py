@@ -23,6 +23,8 @@ from app.jobs.database import (
     writing,
 )
 from app.jobs.errors import BackendUnavailableError, JobNotFoundError, ModelNotFoundError
+from app.jobs.job import JobStatus
+from app.jobs.lanes import EVERY_LANE
 from app.jobs.migrations.versions import (
     r0001_first_tables,
     r0002_tenants,
@@ -148,6 +150,26 @@ class TestMigratingRows:
         with engine.connect() as connection:
             assert quotas.stored_bytes(connection, "local") == 200
             assert events_of(connection, job.id) == 1
+
+    def test_jobs_that_wait_and_run_during_an_upgrade_are_served_after_it(
+        self, engine, store, caller, lease, result
+    ):
+        from alembic.operations import Operations
+
+        running, waiting = caller.claimed(), caller.submit()
+
+        with (
+            engine.begin() as connection,
+            Operations.context(MigrationContext.configure(connection)),
+        ):
+            r0011_pages_by_status.downgrade()
+            r0010_turns_and_tallies.downgrade()
+            r0010_turns_and_tallies.upgrade()
+            r0011_pages_by_status.upgrade()
+
+        assert store.next_job(EVERY_LANE) == waiting.id
+        assert store.claim(waiting.id, worker="new", lease=lease) is not None
+        assert store.succeed(running, result, []).status is JobStatus.SUCCEEDED
 
     def test_compressed_forms_that_were_there_before_they_counted_count(
         self, engine, store, caller, result, artifact
