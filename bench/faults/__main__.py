@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,25 +130,26 @@ class _Run:
 
     def through(self, count: int) -> Counter[str]:
         """Strike ``count`` times while jobs are submitted; wait for all of them to end."""
-        struck: Counter[str] = Counter()
-        over = threading.Event()
-        striking = threading.Thread(target=self._strike, args=(count, struck, over), name="strikes")
-        striking.start()
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="strikes") as pool:
+            return self._followed(pool.submit(self._strike, count))
+
+    def _followed(self, striking: Future[Counter[str]]) -> Counter[str]:
         unfinished: list[str] = []
         ended_at = time.monotonic()
-        while not over.is_set() or len(self.submitted) < self.jobs or unfinished:
+        while not striking.done() or len(self.submitted) < self.jobs or unfinished:
+            if striking.done():
+                striking.result()  # A strike that failed ends the run.
             has_room = len(unfinished) < min(_AT_ONCE, self.jobs)
-            if has_room and not (over.is_set() and self._has_enough):
+            if has_room and not (striking.done() and self._has_enough):
                 unfinished.append(self._submit())
             still = [job_id for job_id in unfinished if self.caller.look(job_id) not in _FINAL]
-            if len(still) < len(unfinished) or not over.is_set():
+            if len(still) < len(unfinished) or not striking.done():
                 ended_at = time.monotonic()
             if time.monotonic() - ended_at > _PATIENCE_SECONDS:
                 break
             unfinished = still
             time.sleep(_LOOK_SECONDS)
-        striking.join()
-        return struck
+        return striking.result()
 
     @property
     def _has_enough(self) -> bool:
@@ -174,7 +176,8 @@ class _Run:
 
         threading.Thread(target=ask, name=f"{calls[0]} {job_id}", daemon=True).start()
 
-    def _strike(self, count: int, struck: Counter[str], over: threading.Event) -> None:
+    def _strike(self, count: int) -> Counter[str]:
+        struck: Counter[str] = Counter()
         # Not the other thread's numbers: which strikes there are is not to depend on the jobs.
         random = Random(self.random.random())  # noqa: S311
         strikes = STRIKES if self.service.servers is None else SERVER_STRIKES
@@ -182,7 +185,7 @@ class _Run:
             strikes[name](self.service, random)
             struck[name] += 1
             time.sleep(random.uniform(0, 3))
-        over.set()
+        return struck
 
 
 def _print(

@@ -97,10 +97,9 @@ def fill_disk(service: Service, random: Random) -> None:
     pids = [service.api.pid, *(worker.pid for worker in service.workers), *service.runners()]
     before = {pid: _bounded(pid) for pid in pids}
     time.sleep(random.uniform(1, 4))
-    for pid, limits in before.items():
-        if limits is not None:
-            with suppress(ProcessLookupError):
-                resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+    for pid, limit in before.items():
+        if limit is not None:
+            _bound(pid, limit)
 
 
 def kill_database(service: Service, random: Random) -> None:
@@ -161,10 +160,19 @@ def _signal_runner(service: Service, random: Random, number: int) -> int | None:
     return pid
 
 
-def _bounded(pid: int) -> tuple[int, int] | None:
-    """Let a process write nothing more; return its former limits, ``None`` when it is gone."""
+def _bounded(pid: int) -> int | None:
+    """Let a process write nothing more; return its former limit, ``None`` when it is gone."""
     with suppress(ProcessLookupError):
-        soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
-        return soft, hard
+        limit, _ = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        _bound(pid, 0)
+        return limit
     return None
+
+
+def _bound(pid: int, limit: int) -> None:
+    """Set a process' limit, as far as it has not given that up meanwhile."""
+    with suppress(ProcessLookupError):
+        _, most = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        if most != resource.RLIM_INFINITY:
+            limit = most if limit == resource.RLIM_INFINITY else min(limit, most)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, most))
