@@ -9,11 +9,12 @@ from pathlib import Path
 from app.jobs.artifacts import StoredArtifact
 from app.jobs.errors import RefusedSpecError
 from app.jobs.formats import SUFFIXES
-from app.jobs.job import Job
+from app.jobs.job import Job, Notice
 from app.jobs.plan import plan
 from app.jobs.result import ArtifactResult, JobResult, Uploaded
 from app.jobs.spec import JobSpec
 from app.jobs.uploads import StoredDataset, StoredModel
+from worker.advice import advice
 from worker.bundle import BUNDLE_NAME, Run, write_bundle
 from worker.dialogue import Dialogue, out_of_turn
 from worker.errors import RefusedError
@@ -65,8 +66,9 @@ class Attempt:
             masks = moved(masks_path(runner.folder), to=self.files.folder)
             _moved_order(order, to=self.files.folder)
         checked = others.check(written, pruned)
-        self.files.store.record(self.files.claim, notices=others.faults)
+        self._note(others.faults)
         result = _result(pruned, verified, checked, model, kept.spec)
+        self._note(advice(result, kept.spec, total_steps=asked.total_steps))
         run = Run(
             job=self._job,
             spec=asked.spec,
@@ -76,6 +78,10 @@ class Attempt:
             masks=masks,
         )
         return self.files.publish(result, self._records(run))
+
+    def _note(self, notices: Iterable[Notice]) -> None:
+        if noted := tuple(notices):
+            self.files.store.record(self.files.claim, notices=noted)
 
     def _translated(self, model: StoredModel) -> Path:
         """Return the model of Keras 2 as one of Keras 3, out of every runner's reach."""
