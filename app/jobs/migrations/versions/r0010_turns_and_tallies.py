@@ -6,10 +6,7 @@ from alembic import op
 revision = "0010"
 down_revision = "0009"
 
-_JOBS = sa.table(
-    "jobs",
-    *(sa.column(name) for name in ("since", "created_at", "started_at")),
-)
+_JOBS = sa.table("jobs", sa.column("since"), sa.column("created_at"), sa.column("started_at"))
 _WAITING = ["status", "lane", "tenant", "rank", "created_at", "id"]
 
 
