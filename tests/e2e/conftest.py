@@ -35,6 +35,8 @@ def address(tmp_path_factory) -> Iterator[str]:
     with pytest.MonkeyPatch.context() as environment:
         # No training here takes half a minute.
         environment.setenv("ESPALIER_CHECKPOINT_SECONDS", "0.5")
+        # Nobody waits half a minute for a worker that was killed.
+        environment.setenv("ESPALIER_LEASE_SECONDS", "10")
         yield from _serve(tmp_path_factory)
 
 

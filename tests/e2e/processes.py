@@ -12,7 +12,12 @@ def descendants() -> list[int]:
 
 def runners() -> list[int]:
     """Return the runners below this process, the oldest first: it is the one that trains."""
-    return [pid for pid in descendants() if b"worker.runner" in _command(pid)]
+    return running("worker.runner")
+
+
+def running(word: str) -> list[int]:
+    """Return the processes below this one with ``word`` in their command line, the oldest first."""
+    return [pid for pid in descendants() if word.encode() in _command(pid)]
 
 
 def is_alive(pid: int) -> bool:

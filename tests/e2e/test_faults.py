@@ -1,13 +1,17 @@
 """Runners die and callers change their minds; every job ends as if nothing had been."""
 
+import json
 import os
 import signal
 from pathlib import Path
 
 import pytest
 
+from bench.faults.callers import Caller, Kind
+from bench.faults.checker import complaints
+from bench.faults.history import History
 from tests.e2e.calls import accepted, ended, paused, training
-from tests.e2e.processes import runners
+from tests.e2e.processes import runners, running
 
 _SHORT = {"training": {"epochs": 2}, "schedule": {"kind": "one_shot", "target_sparsity": 0.5}}
 _LONG = {"training": {"epochs": 2000}, "schedule": {"kind": "one_shot", "target_sparsity": 0.5}}
@@ -63,6 +67,27 @@ def test_a_job_whose_runner_is_killed_in_mid_training_ends_and_so_does_the_next(
     assert sha256(job) == undisturbed
     assert [notice["code"] for notice in job["warnings"]] == ["tried_again"]
     assert ended(client, next_id)["status"] == "succeeded"
+
+
+def test_what_callers_see_has_neither_gap_nor_repetition_whichever_process_is_killed(
+    address, client, files, undisturbed
+):
+    history = History()
+    caller = Caller(address, history)
+    uploads = {"model": files / "digits.keras", "data": files / "digits.npz"}
+    kind = Kind(name="digits", files=uploads, spec=json.dumps(_MIDDLE))
+
+    job_ids = [caller.submit(kind, f"struck {number}") for number in range(2)]
+    for process in ("valkey", "worker.runner", "worker.main"):
+        training(client, job_ids[0])
+        os.kill(running(process)[0], signal.SIGKILL)
+    for job_id in job_ids:
+        ended(client, job_id)
+        caller.look(job_id)
+        caller.read_events(job_id)
+
+    caller.close()
+    assert complaints(history.entries, {"digits": undisturbed}) == []
 
 
 def test_a_job_that_is_cancelled_in_mid_training_stays_cancelled(client, submit):
