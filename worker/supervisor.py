@@ -111,6 +111,9 @@ class Supervisor:
                 logger.warning(
                     "job %s, attempt %d: somebody else has it", claim.job.id, claim.attempt
                 )
+            except BackendUnavailableError as error:
+                # The claim cannot even be given back: its lease runs out, and the reaper calls.
+                logger.warning("job %s, attempt %d: %s", claim.job.id, claim.attempt, error)
             finally:
                 if not self._stopping.is_set():
                     self._runners.refill()

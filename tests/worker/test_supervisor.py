@@ -410,6 +410,23 @@ def test_a_job_waits_for_files_that_cannot_be_reached(house, worker):
     assert again.attempt == 1
 
 
+def test_a_worker_that_cannot_reach_the_database_leaves_the_job_to_its_lease(
+    house, worker, monkeypatch
+):
+    claim = house.claim()
+
+    def away(*_, **__):
+        message = "the database does not answer"
+        raise BackendUnavailableError(message)
+
+    for call in ("succeed", "release"):
+        monkeypatch.setattr(house.store, call, away)
+
+    worker(_PRELUDE + _SUCCESS).supervise(claim)
+
+    assert house.store.job(claim.job.id).status is JobStatus.RUNNING
+
+
 #: Trains until the supervisor says something, and then writes that down.
 _TRAINS = """
 def progress(step):
