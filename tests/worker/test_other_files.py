@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from app.jobs.job import JobStatus
+from app.jobs.lanes import EVERY_LANE
 from worker.bounds import Bounds
 from worker.runners import RunnerPool
 from worker.supervisor import Supervisor
@@ -83,6 +84,7 @@ def finished(house):
             house.artifacts,
             pools[-1],
             name="w1",
+            lanes=EVERY_LANE,
             folder=house.folder / "work",
             bounds=Bounds(**_BOUNDS),
             stopping=threading.Event(),

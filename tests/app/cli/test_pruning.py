@@ -167,9 +167,11 @@ def test_a_preflight_as_json_is_the_plan(espalier, model):
     assert plan["sparsity"] == 0.5
 
 
-#: The terminal becomes its own, so that Ctrl-C is a signal to it.
+#: The terminal becomes its own, so that Ctrl-C is a signal to it; who started the tests in the
+#: background of a shell may have had them ignore that signal.
 _IN_A_TERMINAL = """
-import fcntl, termios
+import fcntl, signal, termios
+signal.signal(signal.SIGINT, signal.default_int_handler)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 from app.cli import main
 main()
