@@ -7,7 +7,7 @@ RUN := .venv/bin/python -m
 # Compiled at once: a runner is confined and could not, so each would compile TensorFlow for itself, for
 # seconds. Where PYTHONDONTWRITEBYTECODE is set, nobody else would either.
 UV := .venv/bin/uv pip install --python .venv/bin/python --system-certs --require-hashes --no-deps \
-	--compile-bytecode
+	--compile-bytecode --quiet
 TF_KERAS := --overrides requirements/tf-keras.overrides
 LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --system-certs --custom-compile-command "make lock"

@@ -46,5 +46,5 @@ def _remedies(result: JobResult, spec: JobSpec, total_steps: int) -> Iterator[st
             f"or a training.batch_size below {spec.training.batch_size})"
         )
     if result.sparsity >= _HIGH_SPARSITY:
-        yield "what docs/pruning.md has for high sparsity (initial_sparsity, allocation, teacher)"
+        yield "what docs/pruning.md has for high sparsity (initial_sparsity, distillation)"
     yield f"a sparsity below {result.sparsity:.0%}"

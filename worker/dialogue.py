@@ -129,7 +129,7 @@ class Dialogue:
 
     def _next_report(self, runner: Runner) -> Report:
         silent_since = time.monotonic()
-        written = runner.written_bytes
+        written = 0
         while True:
             self.pulse.check()
             self._require_time_left(silent_since)
@@ -138,8 +138,8 @@ class Dialogue:
             if report is not None:
                 return report
             # Who packs a file of gigabytes says nothing for a long time, but writes.
-            if runner.written_bytes != written:
-                silent_since, written = time.monotonic(), runner.written_bytes
+            if (so_far := runner.written_bytes) != written:
+                silent_since, written = time.monotonic(), so_far
 
     def _require_memory_left(self, runner: Runner) -> None:
         held, bound = runner.memory_bytes, self.bounds.memory_bytes
