@@ -1,5 +1,6 @@
 """The service behind a real socket, for whoever calls it over HTTP."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -127,22 +128,23 @@ def _keep_model(backends: Backends) -> None:
 
 @contextmanager
 def listening(backends: Backends) -> Iterator[str]:
+    """Serve with the real HTTP server, whose bodies come from sockets; yield its address."""
+
     @contextmanager
     def opened():
         yield backends
 
-    config = uvicorn.Config(
-        create_app(opened), port=0, log_level="warning", timeout_graceful_shutdown=1
-    )
+    config = uvicorn.Config(create_app(opened), log_level="warning", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
-    listener = config.bind_socket()
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
+    # It listens already: whoever connects before the server has started waits for it.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def _result(stored: StoredArtifact) -> JobResult:

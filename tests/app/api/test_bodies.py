@@ -6,12 +6,12 @@ import socket
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 
-from app.api.application import create_app
 from app.jobs.tenants import LOCAL
+from tests.app.conftest import listening
 
 PATIENCE_SECONDS = 60
 
@@ -104,23 +104,12 @@ def test_the_digest_of_an_order_in_json_is_checked_too(client):
 
 
 @contextmanager
-def listening(backends):
-    """Serve with the real HTTP server, whose bodies come from sockets; yield its port."""
-
-    @contextmanager
-    def opened():
-        yield backends
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(create_app(opened), log_level="warning")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join()
+def connection_to(backends):
+    """Serve, and yield a socket that is connected."""
+    with listening(backends) as address:
+        place = urlsplit(address)
+        with socket.create_connection((place.hostname, place.port), PATIENCE_SECONDS) as connected:
+            yield connected
 
 
 @pytest.mark.parametrize(
@@ -133,10 +122,7 @@ def listening(backends):
 )
 def test_a_silent_sender_is_cut_off(backends, is_empty, path, kind, beginning):
     impatient = replace(backends, sender_silence_seconds=0.1)
-    with (
-        listening(impatient) as port,
-        socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as sender,
-    ):
+    with connection_to(impatient) as sender:
         head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n"
         sender.sendall(f"{head}Content-Length: 1000\r\n\r\n".encode() + beginning)
 
@@ -151,10 +137,7 @@ def test_a_silent_sender_is_cut_off(backends, is_empty, path, kind, beginning):
 def test_who_waits_for_a_long_answer_is_not_silent(backends, job):
     """The stream of a queued job goes on for longer than a sender may be silent."""
     impatient = replace(backends, sender_silence_seconds=0.1)
-    with (
-        listening(impatient) as port,
-        socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as reader,
-    ):
+    with connection_to(impatient) as reader:
         head = f"GET /v1/jobs/{job['id']}/events HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         reader.sendall(f"{head}Accept: text/event-stream\r\n\r\n".encode())
         threading.Timer(0.5, backends.store.of(LOCAL).request_cancel, args=(job["id"],)).start()
