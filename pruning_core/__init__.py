@@ -32,6 +32,7 @@ from pruning_core.schedule import Constant, Iterative, OneShot, PolynomialDecay
 from pruning_core.tfmot import config_from_tfmot, schedule_from_tfmot
 
 if TYPE_CHECKING:
+    from pruning_core.compaction import compact
     from pruning_core.export import save
     from pruning_core.optimizer import PruningOptimizer
     from pruning_core.reporting import SparsityReport, TensorSparsity, report
@@ -62,6 +63,7 @@ __all__ = [
     "Uniform",
     "Unstructured",
     "UnsupportedModelError",
+    "compact",
     "config_from_tfmot",
     "prune",
     "report",
@@ -75,6 +77,7 @@ _FACING_KERAS = {
     "PruningOptimizer": "optimizer",
     "SparsityReport": "reporting",
     "TensorSparsity": "reporting",
+    "compact": "compaction",
     "prune": "training",
     "report": "reporting",
     "save": "export",

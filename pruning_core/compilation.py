@@ -10,7 +10,7 @@ from typing import Any, Self
 import keras
 
 from pruning_core.cool_down import cool_down
-from pruning_core.optimizer import PruningOptimizer
+from pruning_core.optimizer import Companions, PruningOptimizer
 from pruning_core.randomness import RandomState
 
 
@@ -78,16 +78,19 @@ class Compilation:
         model.compile(optimizer=optimizer, **self._fresh_arguments())
         model.optimizer.build(model.trainable_variables)
 
-    def compile_pruning(self, model: keras.Model, pruned: Sequence[int]) -> PruningOptimizer:
+    def compile_pruning(
+        self, model: keras.Model, pruned: Sequence[int], companions: Sequence[Companions]
+    ) -> PruningOptimizer:
         """Compile ``model`` with a ``PruningOptimizer`` around the optimizer; return it.
 
         Args:
             model: What to compile.
             pruned: Positions, among the trainable variables, of the weights with a mask.
+            companions: What goes with them, by position likewise.
         """
         inner = _copied(_unscaled(self.optimizer))
         self._exclude_from_weight_decay(inner, model)
-        pruning = PruningOptimizer(inner, pruned)
+        pruning = PruningOptimizer(inner, pruned, companions)
         optimizer = (
             keras.optimizers.LossScaleOptimizer(
                 pruning,

@@ -95,7 +95,8 @@ class Channel:
     """The weights of one output (a filter, a unit) stand or fall together, by their L2 norm.
 
     The norm is taken as root mean square, so that filters of unlike sizes compare under a global
-    allocation. The filters stay in the kernel, as zeros.
+    allocation. The filters stay in the kernel, as zeros, and what is added behind them becomes zero
+    with them: bias, and batch normalisation. ``compact`` takes them out.
     """
 
     __pydantic_config__: ClassVar[dict[str, str | bool]] = {"extra": "forbid", "strict": True}
@@ -186,8 +187,8 @@ class LayerRule:
             wrapper holds for everything inside.
         type: Name of a class (``Conv2D``), of the layer's own or of what it is inside of; ``None``
             for any.
-        skip: True leaves the layer dense. False prunes its depthwise kernel too, which is left
-            dense otherwise.
+        skip: True leaves the layer dense. False prunes its depthwise kernel too, and by
+            ``Channel`` a layer whose outputs are the model's: both are left dense otherwise.
         schedule: Instead of the run's; ``None`` for the same.
         granularity: Instead of the run's; ``None`` for the same.
 

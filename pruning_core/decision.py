@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pruning_core.catalogue import Layout, layout, reason_to_skip
-from pruning_core.config import Granularity, LayerRule, PruningConfig
+from pruning_core.config import Channel, Granularity, LayerRule, PruningConfig
 from pruning_core.granularity import reason_against
 from pruning_core.schedule import Schedule
 
@@ -42,6 +42,7 @@ class Weight:
     is_trainable: bool
     is_declared: bool = False  #: Its layer says itself that it can be pruned.
     equation: str | None = None  #: Of an ``EinsumDense``.
+    is_answer: bool = False  #: What its layer puts out is an answer of the model.
 
 
 def decide(weight: Weight, config: PruningConfig) -> Prune | Skip:
@@ -50,7 +51,20 @@ def decide(weight: Weight, config: PruningConfig) -> Prune | Skip:
     granularity = rule.granularity or config.granularity
     lies = layout(weight.class_name, weight.name, rank=weight.rank, equation=weight.equation)
     reason = _reason_to_skip(weight, rule) or reason_against(granularity, lies)
+    if isinstance(granularity, Channel):
+        reason = _reason_against_filters(weight, rule, reason)
     return Skip(reason) if reason else Prune(rule.schedule or config.schedule, granularity, lies)
+
+
+def _reason_against_filters(weight: Weight, rule: LayerRule, reason: str | None) -> str | None:
+    if weight.is_answer:
+        usual = "its outputs are the model's: whole ones are not pruned by default"
+        return reason or (usual if rule.skip is None else None)
+    is_of_filters = weight.name == "bias" or (
+        weight.class_name == "BatchNormalization" and weight.name != "moving_variance"
+    )
+    goes_along = "it goes with the filters that are pruned, and not by itself"
+    return goes_along if reason and is_of_filters else reason
 
 
 def _reason_to_skip(weight: Weight, rule: LayerRule) -> str | None:

@@ -8,8 +8,8 @@ See docs/decisions/0001 for why it is an optimizer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import keras
 import numpy as np
@@ -18,6 +18,15 @@ from keras import ops
 from pruning_core.acceleration import compiled, taken_over, zero_except
 from pruning_core.mask import Mask
 from pruning_core.randomness import RandomState
+
+
+class Companions(NamedTuple):
+    """Vectors with entries for each output of a weight tensor: zero where all of that are."""
+
+    kernel: int  #: Position of the tensor, one of those that have a mask.
+    inputs: Sequence[int]  #: Axes of the tensor that are not its outputs.
+    #: By position, how many entries they have for each output.
+    vectors: Sequence[tuple[int, int]]
 
 
 @keras.saving.register_keras_serializable(package="espalier")
@@ -34,6 +43,7 @@ class PruningOptimizer(keras.optimizers.Optimizer):
             optimizer, never inside.
         pruned: Positions, among the variables this optimizer is built with, of the weights that
             have a mask.
+        companions: What goes with the outputs of some of these, see ``Companions``.
         name: Name of the optimizer.
     """
 
@@ -41,12 +51,14 @@ class PruningOptimizer(keras.optimizers.Optimizer):
         self,
         inner_optimizer: keras.optimizers.Optimizer,
         pruned: Sequence[int],
+        companions: Sequence[Companions] = (),
         name: str | None = None,
     ) -> None:
         """Wrap ``inner_optimizer``."""
         super().__init__(learning_rate=0.0, name=name)
         self.inner_optimizer = inner_optimizer
         self.pruned = tuple(pruned)
+        self.companions = tuple(Companions(*each) for each in companions)
         self.random_state = RandomState()
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
@@ -111,10 +123,18 @@ class PruningOptimizer(keras.optimizers.Optimizer):
 
     def _set_pruned_to_zero(self) -> None:
         averages = getattr(self.inner_optimizer, "_model_variables_moving_average", None)
-        for position, mask in zip(self.pruned, self._masks, strict=True):
+        for position, mask in self._masks_in_force():
             _zero_where_pruned(self._trainable_variables[position], mask)
             if averages is not None:
                 _zero_where_pruned(averages[position], mask)
+
+    def _masks_in_force(self) -> Iterator[tuple[int, Any]]:
+        masks = dict(zip(self.pruned, self._masks, strict=True))
+        yield from masks.items()
+        for kernel, inputs, vectors in self.companions:
+            kept = ops.any(ops.convert_to_tensor(masks[kernel]), axis=tuple(inputs))
+            for position, times in vectors:
+                yield position, kept if times == 1 else ops.repeat(kept, times)
 
     def set_masks(self, masks: Mapping[int, Mask], *, up_to: int) -> None:
         """Replace masks and apply them.
@@ -184,6 +204,7 @@ class PruningOptimizer(keras.optimizers.Optimizer):
             "name": self.name,
             "inner_optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
             "pruned": list(self.pruned),
+            "companions": [list(each) for each in self.companions],
         }
 
     @classmethod
@@ -194,7 +215,7 @@ class PruningOptimizer(keras.optimizers.Optimizer):
         inner_optimizer = keras.saving.deserialize_keras_object(
             config["inner_optimizer"], custom_objects=custom_objects
         )
-        return cls(inner_optimizer, config["pruned"], name=config["name"])
+        return cls(inner_optimizer, config["pruned"], config["companions"], name=config["name"])
 
 
 def _are_same(ones: Sequence[Any], others: Sequence[Any]) -> bool:
@@ -203,6 +224,6 @@ def _are_same(ones: Sequence[Any], others: Sequence[Any]) -> bool:
     )
 
 
-def _zero_where_pruned(variable: keras.Variable, mask: keras.Variable) -> None:
+def _zero_where_pruned(variable: keras.Variable, mask: Any) -> None:
     values, keep = ops.convert_to_tensor(variable), ops.convert_to_tensor(mask)
     variable.assign(zero_except(keep, values))

@@ -12,6 +12,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from pruning_core.network import operation_of
+
 
 class Kind(Enum):
     """What the numbers of an output say."""
@@ -80,10 +82,9 @@ _BY_ACTIVATION = {"softmax": Output(Kind.CLASSES), "sigmoid": Output(Kind.FLAGS)
 def _by_activation(tensor: Any) -> Output | None:
     if tensor is None:
         return None
-    # There is no public way from a tensor to the layer that made it.
-    operation = tensor._keras_history.operation  # noqa: SLF001
+    operation = operation_of(tensor)
     while isinstance(operation, keras.Model):
-        operation = operation.outputs[0]._keras_history.operation  # noqa: SLF001
+        operation = operation_of(operation.outputs[0])
     operation = getattr(operation, "layer", operation)
     activation = getattr(operation, "activation", None) or operation
     name = getattr(activation, "__name__", type(activation).__name__)

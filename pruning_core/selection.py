@@ -18,6 +18,7 @@ from pruning_core.catalogue import ONE_CELL, is_known
 from pruning_core.config import PruningConfig
 from pruning_core.decision import Prune, Skip, Weight, decide
 from pruning_core.errors import PruningConfigError, UnsupportedModelError
+from pruning_core.network import makers_of_answers
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,14 @@ def select(model: keras.Model, config: PruningConfig) -> tuple[Selected, ...]:
     inner = list(_walk(root, set()))
     _require_matches(config, inner)
     trainable = {id(variable) for variable in model.trainable_variables}
+    answering = makers_of_answers(model)
     return tuple(
         Selected(
             layer=place.path,
             class_name=place.class_name,
             weight=variable.name,
             variable=variable,
-            decision=decide(_facts(place, variable, trainable), config),
+            decision=decide(_facts(place, variable, trainable, answering), config),
         )
         for place, variable in _weights([root, *inner])
     )
@@ -161,7 +163,12 @@ def _weights(places: Iterable[_Place]) -> Iterator[tuple[_Place, keras.Variable]
                 yield place, variable
 
 
-def _facts(place: _Place, variable: keras.Variable, trainable: Collection[int]) -> Weight:
+def _facts(
+    place: _Place,
+    variable: keras.Variable,
+    trainable: Collection[int],
+    answering: Collection[int],
+) -> Weight:
     return Weight(
         path=place.path,
         types=place.types,
@@ -172,6 +179,7 @@ def _facts(place: _Place, variable: keras.Variable, trainable: Collection[int]) 
         is_trainable=id(variable) in trainable,
         is_declared=variable.name in getattr(place.layer, "prunable_weights", ()),
         equation=getattr(place.layer, "equation", None),
+        is_answer=id(place.layer) in answering,
     )
 
 

@@ -12,6 +12,7 @@ import keras
 from pruning_core.acceleration import fuse_batch_normalization
 from pruning_core.batch_norm import recalibrate
 from pruning_core.callback import MaskUpdates, attached, choose_masks
+from pruning_core.companions import centre_on_zero, companions
 from pruning_core.compilation import Compilation
 from pruning_core.config import PruningConfig
 from pruning_core.copying import plain_copy
@@ -96,7 +97,9 @@ class Pruning:
             )
             training = training.cooling_down(reached, self.total_steps)
         return training.compile_pruning(
-            self.model, [position for group in self._scheduled for position in group.positions]
+            self.model,
+            [position for group in self._scheduled for position in group.positions],
+            companions(self.model, self._scheduled),
         )
 
     @property
@@ -122,6 +125,7 @@ class Pruning:
         """
         attached(self.model)
         choose_masks(self._optimizer, self._scheduled, self.total_steps)
+        centre_on_zero(self.model, self._scheduled)
 
     def recalibrate(self, batches: Iterable[Any]) -> None:
         """Measure what batch normalisation normalises by anew, see ``batch_norm.recalibrate``.

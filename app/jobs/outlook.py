@@ -73,7 +73,10 @@ def outlooks(model: ModelSummary, config: PruningConfig) -> Outlooks:
 def decisions(model: ModelSummary, config: PruningConfig) -> tuple[Prune | Skip, ...]:
     """Return what ``config`` does with each weight tensor of ``model``, in its order."""
     types = layer_types(model)
-    return tuple(decide(_facts(weight, types), config) for weight in model.weights)
+    return tuple(
+        decide(_facts(weight, types, is_answer=weight.layer in model.outputs), config)
+        for weight in model.weights
+    )
 
 
 def layer_types(model: ModelSummary) -> Mapping[str, tuple[str, ...]]:
@@ -82,7 +85,9 @@ def layer_types(model: ModelSummary) -> Mapping[str, tuple[str, ...]]:
     return {path: tuple(own[outer] for outer in _outer(path) if outer in own) for path in own}
 
 
-def _facts(weight: WeightSummary, types: Mapping[str, tuple[str, ...]]) -> Weight:
+def _facts(
+    weight: WeightSummary, types: Mapping[str, tuple[str, ...]], *, is_answer: bool
+) -> Weight:
     return Weight(
         path=weight.layer,
         types=types.get(weight.layer, ()),
@@ -92,6 +97,7 @@ def _facts(weight: WeightSummary, types: Mapping[str, tuple[str, ...]]) -> Weigh
         dtype=weight.dtype,
         is_trainable=weight.trainable,
         equation=weight.equation,
+        is_answer=is_answer,
     )
 
 

@@ -71,6 +71,10 @@ def test_a_rule_changes_what_it_names_and_no_more():
         (depthwise(), with_rule(skip=False), None),
         (depthwise(), with_rule(skip=True), "depthwise"),
         (depthwise(), with_rule(skip=False, granularity=NOfM()), "no input channels"),
+        (weight(is_answer=True), PruningConfig(), None),
+        (weight(is_answer=True), PruningConfig(granularity=Channel()), "outputs are the model's"),
+        (weight(is_answer=True), with_rule(skip=False, granularity=Channel()), None),
+        (weight(name="bias", rank=1), PruningConfig(granularity=Channel()), "with the filters"),
         (depthwise(), with_rule(skip=False, granularity=Channel()), None),
         (
             weight(class_name="Embedding", name="embeddings"),
