@@ -268,6 +268,12 @@ class PruningConfig:
                 )
                 raise PruningConfigError(message, field=field_)
 
+    @property
+    def prunes_filters(self) -> bool:
+        """Whether some layers are pruned by whole filters."""
+        granularities = (self.granularity, *(rule.granularity for rule in self.layers))
+        return any(isinstance(each, Channel) for each in granularities)
+
     def rule_for(self, path: str, types: Collection[str] = ()) -> LayerRule | None:
         """First rule that covers the layer, see ``LayerRule.covers``; ``None`` when none does."""
         return next((rule for rule in self.layers if rule.covers(path, types)), None)

@@ -18,6 +18,9 @@ import numpy as np
 
 from app.jobs.job import Stage
 from app.jobs.result import ArtifactResult, Latency, Metrics
+from pruning_core.compaction import compact
+from pruning_core.reporting import count_zeros
+from pruning_core.selection import select
 from worker.data import Array, Samples, read_dataset
 from worker.feeding import Batches, Feeder, input_names
 from worker.formats.graph import inputs_of, outputs_of
@@ -30,7 +33,6 @@ from worker.messages import (
     ConvertedFile,
     FileChecked,
     FileFailed,
-    PrunedTensor,
     StageBegun,
     Update,
 )
@@ -69,6 +71,9 @@ class _Yardstick:
     outputs: tuple[Port, ...]
     samples: Mapping[str, Array]
     answers: Mapping[str, Array]  #: Of the pruned model to these samples.
+    zeros: int  #: In its pruned kernels.
+    #: In those of the same model without the filters that could be taken out.
+    zeros_left: int
     held_out: Batches | None  #: Inputs and labels; ``None`` where there is nothing to measure.
 
     @classmethod
@@ -82,8 +87,23 @@ class _Yardstick:
             outputs,
             dict(zip((port.name for port in inputs), samples, strict=True)),
             dict(zip((port.name for port in outputs), answers, strict=True)),
+            sum(tensor.zeros for tensor in order.pruned.tensors if tensor.planned is not None),
+            _zeros_left(order, model),
             _held_out(order, model),
         )
+
+
+def _zeros_left(order: CheckOrder, model: keras.Model) -> int:
+    planned = [tensor for tensor in order.pruned.tensors if tensor.planned is not None]
+    config = order.spec.pruning_config()
+    if not config.prunes_filters:
+        return sum(tensor.zeros for tensor in planned)
+    names = {(tensor.layer, tensor.weight) for tensor in planned}
+    return sum(
+        count_zeros(entry.variable)
+        for entry in select(compact(model), config)
+        if (entry.layer, entry.weight) in names
+    )
 
 
 def _held_out(order: CheckOrder, model: keras.Model) -> Batches | None:
@@ -142,7 +162,9 @@ def _found(file: ConvertedFile, form: Format, yardstick: _Yardstick) -> _Finding
     answers = _answers(opened, yardstick.samples)
     return _Findings(
         max_abs_error=_require_alike(yardstick.answers, answers, tolerance=form.tolerance),
-        weights=_require_zeros(opened.weights(), yardstick.order.pruned.tensors),
+        weights=_require_zeros(
+            opened.weights(), yardstick.zeros if form.has_all_weights else yardstick.zeros_left
+        ),
         metrics=_measured(opened, yardstick),
     )
 
@@ -220,9 +242,8 @@ def _root_mean_square(values: Array) -> float:
     return float(np.sqrt(np.mean(np.square(values.astype(np.float64)))))
 
 
-def _require_zeros(weights: WeightCount, tensors: Iterable[PrunedTensor]) -> WeightCount:
+def _require_zeros(weights: WeightCount, pruned: int) -> WeightCount:
     """Require that no zero was lost; a format may round more weights to zero."""
-    pruned = sum(tensor.zeros for tensor in tensors if tensor.planned is not None)
     zeros = weights.total - weights.nonzero
     if zeros < pruned:
         fault = f"{zeros} of its weights are zero instead of at least {pruned}"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -53,11 +54,11 @@ def convert(order: ConvertOrder, report: Callable[[Update], None]) -> Converted:
 def _sources(order: ConvertOrder, folder: Path) -> tuple[Source, Source]:
     """Return the pruned network, and the same with no weight zero."""
     model = load_model(order.model)
-    twin_of = functools.partial(
-        Source.of, model, order.spec.pruning_config(), samples=_samples(order, model)
-    )
+    config = order.spec.pruning_config()
+    twin_of = functools.partial(Source.of, model, config, samples=_samples(order, model))
+    pruned = twin_of(folder / "pruned", load=functools.partial(load_model, order.model))
     return (
-        twin_of(folder / "pruned", load=functools.partial(load_model, order.model)),
+        dataclasses.replace(pruned, is_compacted=config.prunes_filters),
         twin_of(folder / "dense", load=functools.partial(_dense, order.model)),
     )
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from app.jobs.result import Latency, Timing
-from pruning_core.config import Block, Granularity
+from pruning_core.config import Block, Channel, Granularity
 
 _WARM_UP_CALLS = 5
 _MOST_CALLS = 200
@@ -69,11 +69,19 @@ def remark_on_speed(latencies: Sequence[Latency], granularity: Granularity, *, f
     apart = (pruned.spread_ms + dense.spread_ms) / 2 < dense.median_ms - pruned.median_ms
     if ratio < _FASTER and apart:
         return f"Pruning made it {1 / ratio:.1f} times as fast."
+    if isinstance(granularity, Channel):
+        return (
+            "Pruning made it no faster: the filters that are zero are still in it. The format "
+            "keras_compact leaves them out, and so do those of other runtimes."
+            if form in {"keras", "weights", "weights_int8"}
+            else "Pruning made it no faster: it spends its time elsewhere than in the filters that "
+            "were taken out."
+        )
     if form != "litert_sparse":
         return (
             "Pruning made it no faster: this runtime multiplies by zeros as by any other number. "
-            "The format litert_sparse skips them in Dense layers, with the granularity "
-            "block (4, 1)."
+            "The granularity channel takes whole filters out, for every runtime; the format "
+            "litert_sparse skips zeros in Dense layers, with the granularity block (4, 1)."
         )
     if isinstance(granularity, Block) and granularity.block_size == (4, 1):
         return (

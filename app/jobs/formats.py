@@ -4,6 +4,7 @@ from typing import Literal
 
 ArtifactFormat = Literal[
     "keras",
+    "keras_compact",
     "litert",
     "litert_fp16",
     "litert_int8",
@@ -17,6 +18,7 @@ ArtifactFormat = Literal[
 #: What the file of each format is called; no two have the same name.
 FILE_NAMES: dict[ArtifactFormat, str] = {
     "keras": "model.keras",
+    "keras_compact": "model.compact.keras",
     "litert": "model.tflite",
     "litert_fp16": "model.fp16.tflite",
     "litert_int8": "model.int8.tflite",

@@ -108,6 +108,7 @@ def plan(spec: JobSpec, model: ModelSummary, dataset: DatasetSummary | None) -> 
         *(_faults_of_schedules(config, total_steps) if dataset is None or used > 0 else ()),
         *_faults_of_rules(spec.layers, model),
         *_faults_of_selection(spec, model),
+        *_faults_of_artifacts(spec, config),
         *(_faults_of_data(spec, model, dataset) if dataset is not None else ()),
     )
     if errors:
@@ -272,6 +273,15 @@ def _faults_of_selection(spec: JobSpec, model: ModelSummary) -> Iterator[FieldEr
         "/layers" if spec.layers else "",
         f"at least one weight of the model must be prunable. Received: {skipped}",
     )
+
+
+def _faults_of_artifacts(spec: JobSpec, config: PruningConfig) -> Iterator[FieldError]:
+    if "keras_compact" in spec.artifacts and not config.prunes_filters:
+        yield FieldError(
+            "/artifacts",
+            "keras_compact leaves out whole filters: granularity.kind must be channel, of the run "
+            f"or of a rule in layers. Received: {spec.granularity.kind}",
+        )
 
 
 def _faults_of_data(

@@ -8,8 +8,9 @@ weights.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from app.jobs.formats import ArtifactFormat
 from app.jobs.outlook import Outlook, Outlooks
@@ -27,6 +28,7 @@ _QUANTIZATION_BYTES = 12
 #: LiteRT skips the zeros of a tensor that has more of them than this share, unless it is looked up.
 _LEAST_SPARSE = 0.3
 _MATRIX = 2
+_DEPTHWISE = frozenset({"DepthwiseConv1D", "DepthwiseConv2D"})
 #: An index has one byte up to so many inputs.
 _BYTE_INDEX = 256
 
@@ -39,14 +41,55 @@ def predict_bytes(form: ArtifactFormat, model: ModelSummary, ahead: Outlooks) ->
     match form:
         case "keras":
             return predict_keras_bytes(model, ahead)
+        case "keras_compact":
+            bits = sum(
+                each.size * 28.2 / 32 * _bits_of(each.weight.dtype) for each in _compacted(ahead)
+            )
+            return round(bits / 8) + 1000 + 250 * len(model.layers)
         case "saved_model":
-            return _saved_model_bytes(model, ahead)
+            return _saved_model_bytes(model, _compacted(ahead))
         case "weights" | "weights_int8":
             bits = sum(_weights_bits(t, to_int8=form == "weights_int8") for t in ahead.tensors)
             return 200 + 30 * len(ahead.tensors) + round(bits / 8)
         case "litert" | "litert_fp16" | "litert_int8" | "litert_sparse" | "onnx":
-            weights = sum(_IN_GRAPH[form](tensor) for tensor in ahead.tensors)
+            weights = sum(_IN_GRAPH[form](tensor) for tensor in _compacted(ahead))
             return _GRAPH_BYTES + _LAYER_BYTES * len(model.layers) + round(weights)
+
+
+def _compacted(ahead: Outlooks) -> tuple[Outlook, ...]:
+    """Return the tensors as they are once filters of zeros have been taken out.
+
+    What reads the filters of a kernel is taken to be what follows in the model, as far as it is as
+    wide: so it is where layers are in a row.
+    """
+    tensors: list[Outlook] = []
+    width, left = 0, 1.0
+    for tensor in ahead.tensors:
+        *inputs, outputs = tensor.weight.shape or (1,)
+        is_kernel = _is_kernel(tensor) and bool(inputs)
+        read = inputs[-1] if is_kernel else outputs
+        share = left if width and read % width == 0 else 1.0
+        decision = tensor.decision
+        if isinstance(decision, Prune) and isinstance(decision.granularity, Channel):
+            width, left = outputs, 1 - tensor.expected_sparsity
+            tensors.append(_cut(tensor, share, left))
+            continue
+        if is_kernel and tensor.weight.class_name not in _DEPTHWISE:
+            width = 0
+        tensors.append(_cut(tensor, share, 1.0))
+    return tuple(tensors)
+
+
+def _cut(tensor: Outlook, inputs: float, outputs: float) -> Outlook:
+    """Return a tensor of which so many channels are left, none of them zero by its filter."""
+    shape = tensor.weight.shape
+    if outputs < 1:
+        tensor = dataclasses.replace(tensor, expected_sparsity=0.0)
+        shape = (*shape[:-1], round(shape[-1] * outputs))
+    if inputs < 1:
+        place = max(len(shape) - 2, 0)
+        shape = (*shape[:place], round(shape[place] * inputs), *shape[place + 1 :])
+    return dataclasses.replace(tensor, weight=tensor.weight.model_copy(update={"shape": shape}))
 
 
 def _folded(tensor: Outlook) -> float:
@@ -94,7 +137,7 @@ _IN_GRAPH: dict[ArtifactFormat, Callable[[Outlook], float]] = {
 }
 
 
-def _saved_model_bytes(model: ModelSummary, ahead: Outlooks) -> int:
+def _saved_model_bytes(model: ModelSummary, tensors: Sequence[Outlook]) -> int:
     """Return the size of a deflated archive: 29.5 bits a weight that is left, ``e`` 2.35."""
     bits = sum(
         tensor.size
@@ -102,7 +145,7 @@ def _saved_model_bytes(model: ModelSummary, ahead: Outlooks) -> int:
             2.35 * _entropy(tensor.expected_sparsity)
             + (1 - tensor.expected_sparsity) * 29.5 * _bits_of(tensor.weight.dtype) / 32
         )
-        for tensor in ahead.tensors
+        for tensor in tensors
     )
     return 20_000 + 1_000 * len(model.layers) + round(bits / 8)
 

@@ -10,7 +10,7 @@ import pruning_core
 from app.jobs.formats import FILE_NAMES
 from app.jobs.spec import JobSpec
 from pruning_core.catalogue import Layout
-from pruning_core.config import Block, PruningConfig, Unstructured
+from pruning_core.config import Block, Channel, PruningConfig, Unstructured
 from pruning_core.schedule import PolynomialDecay
 from worker.messages import (
     CheckOrder,
@@ -43,12 +43,14 @@ _OBJECTIVE = Objective(
 class _Job:
     """A pruned perceptron, its data, and both orders about its files."""
 
-    def __init__(self, folder, *, block_size=(4, 1)):
+    def __init__(self, folder, *, block_size=(4, 1), spec=None):
         keras.utils.set_random_seed(0)
         self.folder = folder
         self.reports = []
+        self.spec = JobSpec() if spec is None else spec
         config = PruningConfig(
-            schedule=PolynomialDecay(final_sparsity=0.75), granularity=Block(block_size=block_size)
+            schedule=PolynomialDecay(final_sparsity=0.75),
+            granularity=Block(block_size=block_size) if spec is None else spec.granularity,
         )
         dense = keras.Sequential(
             [keras.Input((64,)), layers.Dense(64, "relu"), layers.Dense(4, "softmax")]
@@ -70,7 +72,7 @@ class _Job:
             folder=self.folder,
             model=self.folder / "model.keras",
             dataset=self.folder / "dataset.npz",
-            spec=JobSpec(),
+            spec=self.spec,
             formats=formats,
         )
         convert(order, self.reports.append)
@@ -91,7 +93,7 @@ class _Job:
             model=self.folder / "model.keras",
             dataset=self.folder / "dataset.npz",
             reference=self.folder / "reference.npz",
-            spec=JobSpec(),
+            spec=self.spec,
             pruned=self.pruned(),
             files=tuple(files),
         )
@@ -152,6 +154,32 @@ def test_files_that_hold_are_measured_by_their_own_runtimes(job):
         assert artifact.bytes == (job.folder / artifact.name).stat().st_size
         assert {each.encoding for each in artifact.compressed} == {"gzip", "xz", "zstd"}
         assert "no faster" in artifact.remarks[-1]
+
+
+def test_what_is_pruned_by_filters_is_run_without_them(tmp_path):
+    formats = ("keras_compact", "litert", "litert_int8", "onnx", "saved_model", "weights")
+    job = _Job(tmp_path, spec=JobSpec(granularity=Channel(), artifacts=("keras", *formats)))
+    job.convert(*formats)
+
+    checked = {
+        report.artifact.format: report.artifact
+        for report in job.check(*formats)
+        if isinstance(report, FileChecked)
+    }
+
+    assert checked.keys() == {*formats}
+    compact = keras.saving.load_model(job.folder / "model.compact.keras", safe_mode=True)
+    assert [layer.units for layer in compact.layers] == [16, 4]
+    all_weights, left = 64 * 64 + 64 + 64 * 4 + 4, 64 * 16 + 16 + 16 * 4 + 4
+    for form, bytes_each in {"litert": 4, "litert_int8": 1, "onnx": 4}.items():
+        file = job.folder / FILE_NAMES[form]
+        assert file.stat().st_size < left * bytes_each + 3000, form
+        assert file.with_name(dense_name(file.name)).stat().st_size > all_weights * bytes_each
+    assert job.reports[1].remarks == (
+        f"Without the filters that are zero, {left:,} of {all_weights:,} weights are left.",
+    )
+    counts = {form: artifact.nonzero for form, artifact in checked.items()}
+    assert len({counts[form] for form in ("keras_compact", "litert", "onnx")}) == 1
 
 
 def test_what_cannot_be_converted_is_told_and_the_rest_is_written(job):

@@ -1,7 +1,7 @@
 import pytest
 
 from app.jobs.result import Latency, Timing
-from pruning_core.config import Block, Unstructured
+from pruning_core.config import Block, Channel, Unstructured
 from worker.latency import race, remark_on_speed
 
 
@@ -42,6 +42,12 @@ def _latency(pruned_ms, dense_ms, *, spread_ms=0.1):
             Unstructured(),
             "made it no faster",
             id="faster by chance",
+        ),
+        pytest.param(
+            _latency(1, 1), "keras", Channel(), "keras_compact leaves them out", id="filters"
+        ),
+        pytest.param(
+            _latency(1, 1), "onnx", Channel(), "time elsewhere than in the filters", id="few"
         ),
         pytest.param(
             _latency(1, 1),

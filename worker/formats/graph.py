@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from pruning_core.compaction import compact
 from pruning_core.config import PruningConfig
 from worker.data import Array
 from worker.formats.opened import SIGNATURE, Port
@@ -36,6 +37,8 @@ class Source:
     #: Single samples, one array for each input, to learn from them which numbers go through the
     #: model; ``None`` for a job without data.
     samples: tuple[Array, ...] | None
+    #: Whether what pruning has emptied is taken out for inference: whole filters and units.
+    is_compacted: bool = False
 
     @classmethod
     def of(
@@ -57,11 +60,15 @@ class Source:
             samples=samples,
         )
 
+    def for_inference(self) -> keras.Model:
+        """Return the model as it is to be run."""
+        return compact(self.load()) if self.is_compacted else self.load()
+
     def graph(self, *, batch: int | None = None) -> Path:
         """Return the folder of its graph, see ``write_graph``; written when first asked for."""
         folder = self.folder / ("any_batch" if batch is None else f"batch_of_{batch}")
         if not folder.exists():
-            write_graph(self.load(), folder, batch=batch)
+            write_graph(self.for_inference(), folder, batch=batch)
             gc.collect()  # models and functions lead in circles
         return folder
 

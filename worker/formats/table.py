@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.jobs.formats import ArtifactFormat
-from worker.formats import litert, onnx, saved_model, weights
+from worker.formats import by_keras, litert, onnx, saved_model, weights
 from worker.formats.graph import Source
 from worker.formats.opened import Opened
 
@@ -28,9 +28,17 @@ class Format:
     number_bytes: int = 4
     #: Whether the runtime lets each file choose its threads.
     has_threads: bool = True
+    #: Whether it has the weights of the model one for one, those of pruned filters too.
+    has_all_weights: bool = False
 
 
 FORMATS: dict[ArtifactFormat, Format] = {
+    "keras_compact": Format(
+        write=by_keras.write,
+        open=lambda path, _threads: by_keras.KerasFile(path),
+        tolerance=1e-5,
+        has_threads=False,
+    ),
     "litert": Format(
         write=functools.partial(litert.write, encoding="float32"),
         open=litert.LiteRtFile,
@@ -62,11 +70,13 @@ FORMATS: dict[ArtifactFormat, Format] = {
         open=lambda path, _threads: weights.WeightsFile(path),
         tolerance=1e-5,
         has_threads=False,
+        has_all_weights=True,
     ),
     "weights_int8": Format(
         write=functools.partial(weights.write, precision="int8"),
         open=lambda path, _threads: weights.WeightsFile(path),
         tolerance=0.2,
         has_threads=False,
+        has_all_weights=True,
     ),
 }

@@ -5,14 +5,11 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import keras
-import numpy as np
-import tensorflow as tf
 
 from app.jobs.formats import FILE_NAMES
 from pruning_core.catalogue import layout, reason_to_skip
@@ -20,8 +17,8 @@ from pruning_core.config import PruningConfig, Unstructured
 from pruning_core.decision import Prune
 from pruning_core.granularity import Kernel
 from pruning_core.selection import Selected, select
-from worker.data import Array
-from worker.formats.graph import Source, inputs_of, outputs_of
+from worker.formats.by_keras import RunByKeras, counted
+from worker.formats.graph import Source
 from worker.formats.opened import WeightCount
 from worker.formats.weights_reader import read_weights
 from worker.formats.weights_writer import Weight, pack_in_parts
@@ -59,7 +56,7 @@ def _kernel(entry: Selected) -> Kernel | None:
     return Kernel(entry.shape, Unstructured(), lies)
 
 
-class WeightsFile:
+class WeightsFile(RunByKeras):
     """A file of weights, given to the model in ``model.keras`` beside it.
 
     Raises:
@@ -69,33 +66,11 @@ class WeightsFile:
 
     def __init__(self, path: Path) -> None:
         values = [values for _, values in read_weights(path)]
-        self._weights = _counted(values)
-        self._model: keras.Model = keras.saving.load_model(path.with_name(FILE_NAMES["keras"]))
-        self._model.set_weights(values)
-        self._predict: Any = tf.function(functools.partial(self._model, training=False))
-        self.inputs = inputs_of(self._model)
-        self.outputs = outputs_of(self._model)
-
-    def answer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Return the outputs by name."""
-        is_sequential = isinstance(self._model, keras.Sequential)
-        structure = self._model.inputs[0] if is_sequential else self._model.input
-        tensors = [tf.constant(inputs[port.name]) for port in self.inputs]
-        outputs = self._predict(keras.tree.pack_sequence_as(structure, tensors))
-        names = (port.name for port in self.outputs)
-        return {
-            name: np.asarray(tensor)
-            for name, tensor in zip(names, keras.tree.flatten(outputs), strict=True)
-        }
+        self._weights = counted(values)
+        model: keras.Model = keras.saving.load_model(path.with_name(FILE_NAMES["keras"]))
+        model.set_weights(values)
+        super().__init__(model)
 
     def weights(self) -> WeightCount:
         """Return what was counted in the file."""
         return self._weights
-
-
-def _counted(weights: Iterable[Array]) -> WeightCount:
-    floats = [values for values in weights if values.dtype.kind == "f"]
-    return WeightCount(
-        sum(values.size for values in floats),
-        sum(int(np.count_nonzero(values)) for values in floats),
-    )

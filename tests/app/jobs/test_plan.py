@@ -704,6 +704,32 @@ def test_predicts_the_size_under_each_granularity(granularity, sparsity, percept
     assert predicted == [pytest.approx(perceptron, rel=0.05), pytest.approx(mnist, rel=0.05)]
 
 
+def test_predicts_files_without_filters_of_zeros():
+    """By hand: of the MNIST CNN at 0.75 by filters, what ``compact`` leaves."""
+    schedule = {"kind": "one_shot", "target_sparsity": 0.75}
+    formats = ["keras_compact", "litert", "onnx"]
+    spec = _spec(schedule=schedule, granularity={"kind": "channel"}, artifacts=formats)
+    kernels = 5 * 5 * 8 + 5 * 5 * 8 * 16 + 4 * 4 * 16 * 256 + 256 * 10
+    biases = 8 + 16 + 256 + 10
+
+    predicted = {each.format: each.bytes for each in plan(spec, _model(_MNIST), None).artifacts}
+
+    assert predicted["litert"] == pytest.approx(4 * (kernels + biases), rel=0.1)
+    assert predicted["onnx"] == predicted["litert"]
+    assert predicted["keras_compact"] == pytest.approx(0.9 * predicted["litert"], rel=0.1)
+
+
+def test_refuses_a_file_without_filters_where_none_is_pruned():
+    spec = _spec(artifacts=["keras", "keras_compact"])
+
+    with pytest.raises(RefusedSpecError) as refused:
+        plan(spec, _model(_MNIST), None)
+
+    [fault] = refused.value.errors
+    assert fault.pointer == "/artifacts"
+    assert "granularity.kind must be channel" in fault.message
+
+
 @pytest.mark.parametrize(
     ("kind", "perceptron", "mnist"),
     [

@@ -414,8 +414,9 @@ class TestRefused:
             pytest.param(
                 {"artifacts": ["keras", "coreml"]},
                 "/artifacts/1",
-                "artifacts[1] must be 'keras', 'litert', 'litert_fp16', 'litert_int8', "
-                "'litert_sparse', 'onnx', 'saved_model', 'weights' or 'weights_int8'. "
+                "artifacts[1] must be 'keras', 'keras_compact', 'litert', 'litert_fp16', "
+                "'litert_int8', 'litert_sparse', 'onnx', 'saved_model', 'weights' or "
+                "'weights_int8'. "
                 'Received: "coreml"',
                 id="no such format",
             ),
