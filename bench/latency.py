@@ -1,10 +1,11 @@
 """How much faster a pruned file is, in every format, than the same network with no weight zero.
 
-``python -m bench.latency`` prunes networks to 90 % by magnitude, as they are made (time depends on
-shapes and on where the zeros are, not on values), and writes each in every format beside its dense
-twin, as a job does. A row is one format of one network on one thread: the median of one prediction
-of one sample, the distance between its quartiles, and how many times as fast as the dense twin in
-the same format, and as the dense network in LiteRT float32; two at a time, in turns.
+``python -m bench.latency`` prunes networks to 90 %, by filters to 50 %, as they are made (time
+depends on shapes and on where the zeros are, not on values), and writes each in every format
+beside its dense twin, as a job does. A row is one format of one network on one thread: the median
+of one prediction of one sample, the distance between its quartiles, and how many times as fast as
+the dense twin in the same format, and as the dense network in LiteRT float32; two at a time, in
+turns.
 
 ==================  =========================================  ===============
 network             layers                                     pruned in
@@ -12,18 +13,22 @@ network             layers                                     pruned in
 dense_unstructured  3 x Dense 1024                             single weights
 dense_block_4_1     the same                                   blocks of (4, 1)
 conv_1x1            a 3x3 convolution with stride 2, 6 of 1x1  single weights
+conv_1x1_channel    the same                                   filters
 mnist_cnn           the 12 MB CNN for MNIST                    blocks of (4, 1)
+mnist_cnn_channel   the same                                   filters
 ==================  =========================================  ===============
 
 TensorFlow does not choose threads by file, so ``keras`` and ``saved_model`` are left out.
 
-The last line is JSON: for each network, how many times as fast ``litert_sparse`` is as the dense
-one in float32. The aims are 3 for ``dense_block_4_1`` and 1.4 for ``conv_1x1``; the
-latter cannot be had on x86 with AVX, where XNNPACK has no sparse convolutions (its issue 3170).
+The last line is JSON: for each network, how many times as fast ``litert_sparse``, by filters
+``litert``, is as the dense one in float32. The aims are 3 for ``dense_block_4_1`` and 1.4 for
+networks of 1x1 convolutions. Single weights do not reach that on x86 with AVX, where XNNPACK has
+no sparse convolutions (its issue 3170).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +50,7 @@ from worker.formats.graph import Source, inputs_of
 from worker.formats.table import FORMATS
 from worker.latency import race
 
-_SPARSITY = 0.9
+_SPARSITY, _SPARSITY_OF_FILTERS = 0.9, 0.5
 _FORMATS: tuple[ArtifactFormat, ...] = (
     "litert",
     "litert_fp16",
@@ -84,7 +89,9 @@ CASES = {
     "dense_unstructured": Case(perceptron, pc.Unstructured()),
     "dense_block_4_1": Case(perceptron, pc.Block(block_size=(4, 1))),
     "conv_1x1": Case(pointwise, pc.Unstructured()),
+    "conv_1x1_channel": Case(pointwise, pc.Channel()),
     "mnist_cnn": Case(mnist_cnn, pc.Block(block_size=(4, 1))),
+    "mnist_cnn_channel": Case(mnist_cnn, pc.Channel()),
 }
 
 
@@ -99,10 +106,14 @@ def main() -> None:
 
 
 def _measured(name: str, case: Case) -> float:
-    """Print the rows of a network; return how much faster ``litert_sparse`` is."""
+    """Print the rows of a network; return how much faster the file is that is meant for it."""
     keras.utils.set_random_seed(0)
+    by_filters = isinstance(case.granularity, pc.Channel)
+    sparsity = _SPARSITY_OF_FILTERS if by_filters else _SPARSITY
     config = pc.PruningConfig(
-        schedule=pc.PolynomialDecay(final_sparsity=_SPARSITY), granularity=case.granularity
+        schedule=pc.PolynomialDecay(final_sparsity=sparsity),
+        granularity=case.granularity,
+        allocation=pc.Uniform(),
     )
     pruned = _pruned(case.make(), config)
     dense = keras.models.clone_model(pruned)
@@ -118,14 +129,17 @@ def _measured(name: str, case: Case) -> float:
     with TemporaryDirectory() as folder:
         samples = tuple(sample.values())
         sources = tuple(
-            Source.of(model, config, Path(folder, twin), samples)
+            dataclasses.replace(
+                Source.of(model, config, Path(folder, twin), samples),
+                is_compacted=by_filters and model is pruned,
+            )
             for twin, model in (("pruned", pruned), ("dense", dense))
         )
         files = {form: Files.write(form, sources) for form in _FORMATS}
         ratios = {
             form: _raced(name, form, files[form], files["litert"], sample) for form in _FORMATS
         }
-    return round(ratios["litert_sparse"], 2)
+    return round(ratios["litert" if by_filters else "litert_sparse"], 2)
 
 
 def _pruned(model: keras.Model, config: pc.PruningConfig) -> keras.Model:
