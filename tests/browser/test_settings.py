@@ -58,6 +58,21 @@ def test_a_pattern_says_by_itself_how_far(form):
     assert "final_sparsity" not in _spec(form)["schedule"]
 
 
+def test_whole_filters_are_left_out_of_a_file_unless_its_tick_is_taken_away(form):
+    box = form.get_by_label(".keras without the filters")
+    expect(box).to_be_hidden()
+
+    form.get_by_label("Weights go").select_option("channel")
+
+    expect(box).to_be_checked()
+    expect(form.locator(".call pre")).to_contain_text("artifacts")
+    _expect_accepted(form)
+    assert _spec(form)["artifacts"] == ["keras", "keras_compact"]
+    form.get_by_label("Weights go").select_option("unstructured")
+    expect(box).to_be_hidden()
+    expect(form.locator(".call pre")).not_to_contain_text("artifacts")
+
+
 def test_what_is_left_empty_is_left_to_the_service(form):
     expect(form.locator(".call pre")).to_be_visible()
 

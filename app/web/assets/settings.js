@@ -36,6 +36,7 @@ const GRANULARITIES = {
 
 const FORMATS = {
   keras: ".keras",
+  keras_compact: ".keras without the filters",
   litert: "LiteRT",
   litert_fp16: "LiteRT, float16",
   litert_int8: "LiteRT, int8",
@@ -43,7 +44,6 @@ const FORMATS = {
   saved_model: "SavedModel",
   onnx: "ONNX",
   weights: "masks and non-zeros",
-  weights_int8: "masks and non-zeros, int8",
   weights_int8: "masks and non-zeros, int8",
 };
 
@@ -78,6 +78,7 @@ export class Settings {
         ),
       ),
     );
+    this.#showWhatApplies();
   }
 
   /** Say what kind of file the data are; null for none. Only a table and records have labels by a name. */
@@ -190,6 +191,19 @@ export class Settings {
       const name = field.dataset.field;
       field.hidden = name === "sparsity" ? isPattern : !fields.includes(name);
     }
+    this.#showWithoutFilters();
+  }
+
+  /** Offer the file without the filters that are zero where whole ones go, and ask for it unless told otherwise. */
+  #showWithoutFilters() {
+    const box = this.form.querySelector("[name=artifact][value=keras_compact]");
+    if (box === null) return;
+    const rules = this.#carried.layers ?? [];
+    const applies = [this.#value("granularity"), ...rules.map((rule) => rule.granularity?.kind)].includes("channel");
+    if (applies !== box.disabled) return;
+    box.disabled = !applies;
+    box.checked = applies;
+    box.closest("label").hidden = !applies;
   }
 
   /** Keep a slider and the number beside it the same. */
