@@ -30,6 +30,8 @@ _FEWEST_UPDATES = 3
 _FEWEST_TO_MEASURE_ON = 50
 _NAMES_SHOWN = 5
 _FOLDERS = frozenset({"images", "text"})
+#: Files that have every weight of the uploaded model.
+_KEEPING_FILTERS = frozenset({"keras", "weights", "weights_int8"})
 _CLASSES_SHOWN = 20
 _SCALES_ITS_INPUT = frozenset({"Rescaling", "Normalization", "Embedding", "CategoryEncoding"})
 _SPARSE_LOSS = "sparse_categorical_crossentropy"
@@ -391,6 +393,12 @@ def _warnings(
             message="The file is of Keras 2 and is converted for Keras 3: "
             f"{'; '.join(model.changes_for_keras_3)}. It is pruned only if it then answers as "
             "the original does.",
+        )
+    if resolved.pruning_config().prunes_filters and _KEEPING_FILTERS.issuperset(asked.artifacts):
+        yield Notice(
+            code="filters_stay",
+            message="Filters that are pruned stay in the files that are asked for, as zeros. "
+            "keras_compact in artifacts is the model without them, and faster for it.",
         )
     if dataset is None:
         yield Notice(

@@ -365,6 +365,7 @@ def test_a_model_inside_a_model_becomes_smaller_too():
     same(model, smaller, pictures())
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="needs TensorFlow's tables")
 def test_a_vocabulary_comes_along():
     words = layers.TextVectorization(output_sequence_length=4, vocabulary=["a", "b", "c"])
     given = keras.Input((1,), dtype="string")

@@ -719,6 +719,23 @@ def test_predicts_files_without_filters_of_zeros():
     assert predicted["keras_compact"] == pytest.approx(0.9 * predicted["litert"], rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("granularity", "artifacts", "is_warned"),
+    [
+        ("channel", ["keras", "weights"], True),
+        ("channel", ["keras", "keras_compact"], False),
+        ("channel", ["litert"], False),
+        ("unstructured", ["keras"], False),
+    ],
+)
+def test_warns_where_no_file_leaves_out_the_filters_that_go(granularity, artifacts, is_warned):
+    spec = _spec(granularity={"kind": granularity}, artifacts=artifacts)
+
+    warnings = plan(spec, _model(_MNIST), None).warnings
+
+    assert ("filters_stay" in [warning.code for warning in warnings]) is is_warned
+
+
 def test_refuses_a_file_without_filters_where_none_is_pruned():
     spec = _spec(artifacts=["keras", "keras_compact"])
 
