@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import typer
+
+from app.jobs.formats import FILE_NAMES
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -35,11 +37,28 @@ Sparsity: TypeAlias = Annotated[
 Epochs: TypeAlias = Annotated[
     int | None, typer.Option(help="Passes over the data.", show_default="2")
 ]
+Granularity: TypeAlias = Annotated[
+    Literal["unstructured", "block", "n_of_m", "channel"] | None,
+    typer.Option(
+        help="What goes together: single weights, blocks of 4 inputs, 2 of every 4, or whole "
+        "filters.",
+        show_default="unstructured",
+    ),
+]
+Formats: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--format",
+        "-f",
+        help=f"A file to make, again for each: {', '.join(FILE_NAMES)}.",
+        show_default="keras",
+    ),
+]
 Spec: TypeAlias = Annotated[
     str | None,
     typer.Option(
         help="The whole spec as JSON, see docs/api.md: a file, - for standard input, or the text "
-        "itself. --sparsity and --epochs go before what it says."
+        "itself. What the options above say goes before what it says."
     ),
 ]
 Out: TypeAlias = Annotated[

@@ -19,6 +19,8 @@ from app.cli.options import (
     AsJson,
     DataFile,
     Epochs,
+    Formats,
+    Granularity,
     ModelFile,
     Out,
     Sparsity,
@@ -42,6 +44,8 @@ def prune(  # noqa: PLR0913 - one parameter an option
     data: DataFile = None,
     sparsity: Sparsity = None,
     epochs: Epochs = None,
+    granularity: Granularity = None,
+    formats: Formats = None,
     spec: Spec = None,
     out: Out = None,
     detach: Annotated[
@@ -59,7 +63,9 @@ def prune(  # noqa: PLR0913 - one parameter an option
     Exit status: 0 done; 1 refused; 2 wrong usage; 3 the job failed; 4 it was cancelled; 5 no
     service answers; 130 Ctrl-C, and the job goes on.
     """
-    order = specs.assembled(spec, sparsity=sparsity, epochs=epochs)
+    order = specs.assembled(
+        spec, sparsity=sparsity, epochs=epochs, granularity=granularity, formats=formats
+    )
     folder = _target(out, model, data)
     with connected(url, api_key) as client:
         job = _submitted(client, model, data, order)
@@ -81,13 +87,17 @@ def preflight(  # noqa: PLR0913 - one parameter an option
     data: DataFile = None,
     sparsity: Sparsity = None,
     epochs: Epochs = None,
+    granularity: Granularity = None,
+    formats: Formats = None,
     spec: Spec = None,
     as_json: AsJson = False,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
 ) -> None:
     """Say what `espalier prune` with the same options would do; nothing is stored."""
-    order = specs.assembled(spec, sparsity=sparsity, epochs=epochs)
+    order = specs.assembled(
+        spec, sparsity=sparsity, epochs=epochs, granularity=granularity, formats=formats
+    )
     with connected(url, api_key) as client, _upload_shown() as on_upload:
         plan = client.preflight(model, data, order, on_upload=on_upload)
     if as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,14 @@ _OF_ONE_LEVEL = frozenset({"constant", "one_shot"})
 _EVIDENCE_CHARACTERS = 200
 
 
-def assembled(written: str | None, *, sparsity: float | None, epochs: int | None) -> dict[str, Any]:
+def assembled(
+    written: str | None,
+    *,
+    sparsity: float | None = None,
+    epochs: int | None = None,
+    granularity: str | None = None,
+    formats: Sequence[str] | None = None,
+) -> dict[str, Any]:
     """Return the spec that ``written`` says, with what the other options say instead.
 
     What it may say the service knows, and refuses by name.
@@ -26,6 +34,8 @@ def assembled(written: str | None, *, sparsity: float | None, epochs: int | None
     {'schedule': {'kind': 'polynomial_decay', 'final_sparsity': 0.9}, 'training': {'epochs': 3}}
     >>> assembled('{"schedule": {"kind": "one_shot"}}', sparsity=0.5, epochs=None)
     {'schedule': {'kind': 'one_shot', 'target_sparsity': 0.5}}
+    >>> assembled('{"artifacts": ["onnx"]}', granularity="channel", formats=["keras_compact"])
+    {'artifacts': ['keras_compact'], 'granularity': {'kind': 'channel'}}
     """
     spec = {} if written is None else _object(_text(written))
     if sparsity is not None:
@@ -34,6 +44,10 @@ def assembled(written: str | None, *, sparsity: float | None, epochs: int | None
         spec["schedule"] = {**schedule, level: sparsity}
     if epochs is not None:
         spec["training"] = {**_part(spec, "training"), "epochs": epochs}
+    if granularity is not None and _part(spec, "granularity").get("kind") != granularity:
+        spec["granularity"] = {"kind": granularity}
+    if formats:
+        spec["artifacts"] = [*formats]
     return spec
 
 

@@ -144,6 +144,25 @@ def test_a_spec_is_read_from_standard_input(espalier, model):
     assert json.loads(answer.stdout)["spec"]["schedule"]["target_sparsity"] == 0.25
 
 
+def test_what_goes_together_and_which_files_are_made_are_options(espalier, model):
+    answer = espalier(
+        "preflight",
+        *(model("m.keras"), "--spec", '{"artifacts": ["onnx"]}', "--json"),
+        *("--granularity", "channel", "--format", "keras_compact", "-f", "litert"),
+    )
+
+    plan = json.loads(answer.stdout)
+    assert plan["spec"]["granularity"] == {"kind": "channel"}
+    assert [each["format"] for each in plan["artifacts"]] == ["keras_compact", "litert"]
+
+
+def test_a_file_that_nobody_can_make_is_refused_in_the_words_of_the_service(espalier, model):
+    answer = espalier("preflight", model("m.keras"), "--format", "coreml")
+
+    assert answer.exit_code == 1
+    assert "artifacts[0] must be 'keras', 'keras_compact'" in answer.stderr
+
+
 def test_where_nothing_serves_scripts_can_tell(espalier, model):
     answer = espalier("prune", model("m.keras"), "--url", "http://127.0.0.1:9")
 
