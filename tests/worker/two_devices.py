@@ -17,6 +17,7 @@ from worker.messages import Checkpointed, Noticed, PruneOrder
 #: The order of a sum is all that differs.
 ROUNDING = 1e-5
 _SPEC = """{"schedule": {"kind": "polynomial_decay", "final_sparsity": 0.75, "frequency": 2},
+            "layers": [{"type": "Conv2D", "granularity": {"kind": "channel"}}],
             "training": {"epochs": 2, "batch_size": 16, "validation_split": 0.25,
                          "optimizer": {"kind": "sgd", "learning_rate": 0.05, "momentum": 0.9}}}"""
 _STEPS = 8
@@ -76,7 +77,10 @@ def main():
     assert [len(devices) for devices in seen] == [2]
     assert was_written_down
     assert "devices_idle" not in told
-    assert any((one == 0).mean() > 0.7 for one in on_one)
+    kernel, scale, offset, *_ = on_one
+    for each in (kernel, scale, offset):
+        assert (each == 0).mean() == 0.75
+    assert any((one == 0).mean() > 0.7 for one in on_one if one.ndim == 2)
     for one, two in zip(on_one, on_two, strict=True):
         np.testing.assert_array_equal(two == 0, one == 0)
         np.testing.assert_allclose(two, one, rtol=ROUNDING, atol=ROUNDING * np.abs(one).max())
