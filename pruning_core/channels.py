@@ -75,7 +75,7 @@ class Cut:
     """A layer made narrower."""
 
     config: Mapping[str, Any]  #: What is different in its configuration.
-    weights: Mapping[str, NDArray[Any]]  #: By name; all that it has.
+    weights: Sequence[NDArray[Any]]  #: All that it has, in its order.
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,13 @@ class Rule:
         follow: From what goes into a layer to what comes out; ``None`` for a layer that is not
             understood.
         cut: Given which channels of input and output stay.
+        joins: Whether it goes on from all that goes in, and not from the first alone (the others
+            are masks and states).
     """
 
     follow: Callable[[Any, Sequence[Signal], Ledger], Signal | None]
     cut: Callable[[Any, Flags, Flags], Cut]
+    joins: bool = False
 
 
 def rule_for(operation: Any) -> Rule | None:
@@ -98,6 +101,8 @@ def rule_for(operation: Any) -> Rule | None:
         return _OPERATIONS.get(type(operation).__name__)
     has_channels_last = getattr(operation, "data_format", None) in {None, "channels_last"}
     is_plain = getattr(operation, "quantization_mode", None) is None
+    if isinstance(operation, layers.Bidirectional):
+        is_plain = type(operation.forward_layer) in _RECURRENT
     return _RULES.get(type(operation)) if has_channels_last and is_plain else None
 
 
@@ -159,13 +164,13 @@ def _cut_kernel(size: str) -> Callable[[Any, Flags, Flags], Cut]:
         kernel = _matrix(layer, layer.kernel)[..., inputs, :][..., outputs]
         if type(layer) in _TRANSPOSED:
             kernel = np.swapaxes(kernel, -1, -2)
-        return Cut({size: int(outputs.sum())}, {"kernel": kernel, **_cut_bias(layer, outputs)})
+        return Cut({size: int(outputs.sum())}, [kernel, *_cut_bias(layer, outputs)])
 
     return cut
 
 
-def _cut_bias(layer: Any, outputs: Flags) -> dict[str, NDArray[Any]]:
-    return {} if layer.bias is None else {"bias": _numpy(layer.bias)[outputs]}
+def _cut_bias(layer: Any, outputs: Flags) -> list[NDArray[Any]]:
+    return [] if layer.bias is None else [_numpy(layer.bias)[outputs]]
 
 
 def _follow_depthwise(layer: Any, inputs: Sequence[Signal], _ledger: Ledger) -> Signal | None:
@@ -186,7 +191,7 @@ def _passing(kernel: NDArray[Any], given: Signal) -> Flags:
 
 def _cut_depthwise(layer: Any, inputs: Flags, outputs: Flags) -> Cut:
     kernel = _numpy(layer.kernel)[..., inputs, :]
-    return Cut({}, {"kernel": kernel, **_cut_bias(layer, outputs)})
+    return Cut({}, [kernel, *_cut_bias(layer, outputs)])
 
 
 def _follow_separable(layer: Any, inputs: Sequence[Signal], ledger: Ledger) -> Signal | None:
@@ -198,11 +203,11 @@ def _follow_separable(layer: Any, inputs: Sequence[Signal], ledger: Ledger) -> S
 
 def _cut_separable(layer: Any, inputs: Flags, outputs: Flags) -> Cut:
     between = np.repeat(inputs, layer.depth_multiplier)
-    weights = {
-        "depthwise_kernel": _numpy(layer.depthwise_kernel)[..., inputs, :],
-        "pointwise_kernel": _numpy(layer.pointwise_kernel)[..., between, :][..., outputs],
-    }
-    return Cut({"filters": int(outputs.sum())}, weights | _cut_bias(layer, outputs))
+    kernels = [
+        _numpy(layer.depthwise_kernel)[..., inputs, :],
+        _numpy(layer.pointwise_kernel)[..., between, :][..., outputs],
+    ]
+    return Cut({"filters": int(outputs.sum())}, [*kernels, *_cut_bias(layer, outputs)])
 
 
 def _follow_table(layer: Any, _inputs: Sequence[Signal], ledger: Ledger) -> Signal:
@@ -212,7 +217,32 @@ def _follow_table(layer: Any, _inputs: Sequence[Signal], ledger: Ledger) -> Sign
 
 def _cut_table(layer: Any, _inputs: Flags, outputs: Flags) -> Cut:
     table = _numpy(layer.embeddings)[:, outputs]
-    return Cut({"output_dim": int(outputs.sum())}, {"embeddings": table})
+    return Cut({"output_dim": int(outputs.sum())}, [table])
+
+
+def _follow_recurrent(layer: Any, inputs: Sequence[Signal], ledger: Ledger) -> Signal:
+    """Go through a layer that leaves out no unit, but reads nothing that is zero."""
+    (given,) = inputs
+    for cell in _cells(layer):
+        reads = _is_used(_numpy(cell.kernel)).any(axis=1)
+        ledger.hold(given.labels[reads & ~given.zeros])
+    made = ledger.new(layer.output.shape[-1])
+    ledger.hold(made)
+    return Signal(made, np.zeros(made.size, np.bool_))
+
+
+def _cells(layer: Any) -> list[Any]:
+    if isinstance(layer, layers.Bidirectional):
+        return [layer.forward_layer.cell, layer.backward_layer.cell]
+    return [layer.cell]
+
+
+def _cut_recurrent(layer: Any, inputs: Flags, _outputs: Flags) -> Cut:
+    kernels = {id(cell.kernel) for cell in _cells(layer)}
+    return Cut(
+        {},
+        [_numpy(each)[inputs] if id(each) in kernels else _numpy(each) for each in layer.weights],
+    )
 
 
 # What lets each channel pass on its own.
@@ -235,7 +265,7 @@ def _is_zero(variable: Any, size: int) -> Flags:
 
 
 def _cut_batch_normalization(layer: Any, _inputs: Flags, outputs: Flags) -> Cut:
-    return Cut({}, {each.name: _numpy(each)[outputs] for each in layer.weights})
+    return Cut({}, [_numpy(each)[outputs] for each in layer.weights])
 
 
 def _follow_each(layer: Any, inputs: Sequence[Signal], _ledger: Ledger) -> Signal | None:
@@ -263,11 +293,11 @@ def _follow_reshape(layer: Any, inputs: Sequence[Signal], ledger: Ledger) -> Sig
 
 def _cut_reshape(layer: Any, _inputs: Flags, outputs: Flags) -> Cut:
     *before, _ = layer.target_shape
-    return Cut({"target_shape": (*before, int(outputs.sum()))}, {})
+    return Cut({"target_shape": (*before, int(outputs.sum()))}, [])
 
 
 def _cut_nothing(_layer: Any, _inputs: Flags, _outputs: Flags) -> Cut:
-    return Cut({}, {})
+    return Cut({}, [])
 
 
 # What joins several inputs.
@@ -375,6 +405,7 @@ _TRANSPOSED = {layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTran
 
 _WITH_FILTERS = {layers.Conv1D, layers.Conv2D, layers.Conv3D} | _TRANSPOSED
 _SEPARABLE = (layers.SeparableConv1D, layers.SeparableConv2D)
+_RECURRENT = (layers.GRU, layers.LSTM, layers.SimpleRNN)
 DEPTHWISE = (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 
 #: By layer, the name of the kernel that makes its output.
@@ -383,8 +414,8 @@ KERNELS = {
     **dict.fromkeys(_SEPARABLE, "pointwise_kernel"),
 }
 
-_SUM = Rule(_follow_sum, _cut_nothing)
-_PRODUCT = Rule(_follow_product, _cut_nothing)
+_SUM = Rule(_follow_sum, _cut_nothing, joins=True)
+_PRODUCT = Rule(_follow_product, _cut_nothing, joins=True)
 
 #: What Keras calls the operators of tensors, whose classes have no public names.
 _OPERATIONS = {"Add": _SUM, "Subtract": _SUM, "Multiply": _PRODUCT}
@@ -395,6 +426,7 @@ _RULES: dict[type, Rule] = {
     **dict.fromkeys(DEPTHWISE, Rule(_follow_depthwise, _cut_depthwise)),
     **dict.fromkeys(_SEPARABLE, Rule(_follow_separable, _cut_separable)),
     layers.Embedding: Rule(_follow_table, _cut_table),
+    **dict.fromkeys((*_RECURRENT, layers.Bidirectional), Rule(_follow_recurrent, _cut_recurrent)),
     layers.BatchNormalization: Rule(_follow_batch_normalization, _cut_batch_normalization),
     **dict.fromkeys(ONE_BY_ONE_LAYERS | BY_CHANNEL, Rule(_follow_each, _cut_nothing)),
     layers.Flatten: Rule(_follow_flatten, _cut_nothing),
@@ -403,5 +435,5 @@ _RULES: dict[type, Rule] = {
         (layers.Add, layers.Average, layers.Maximum, layers.Minimum, layers.Subtract), _SUM
     ),
     layers.Multiply: _PRODUCT,
-    layers.Concatenate: Rule(_follow_concatenation, _cut_nothing),
+    layers.Concatenate: Rule(_follow_concatenation, _cut_nothing, joins=True),
 }

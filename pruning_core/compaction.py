@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -25,9 +25,9 @@ def compact(model: keras.Model) -> keras.Model:
     Filters of a convolution and units of a dense layer go, with what reads them: the input
     channels of the next kernels, the entries of batch normalisation, the filters of depthwise
     convolutions. Those that a sum joins go where all its terms are zero. Each tensor keeps one
-    channel at the least; inputs and outputs of the model stay as they are, and so does whatever
-    stands around a layer that is not understood (recurrent, attention, of your own), and layers
-    that occur twice.
+    channel at the least; inputs and outputs of the model stay as they are, the units of recurrent
+    layers, and so does whatever stands around a layer that is not understood (attention, of your
+    own), and layers that occur twice.
 
     A filter is zero where its kernel is and nothing is added behind it: so it is after pruning by
     ``Channel``, which takes bias and normalisation along.
@@ -94,7 +94,12 @@ class _Survey:
             self._hold(given)
             return self.walk(graph)
         rule = rule_for(operation)
-        made = None if rule is None else rule.follow(operation, given, self.ledger)
+        if rule is None:
+            return None
+        if not rule.joins:
+            self._hold(given[1:])
+            given = given[:1]
+        made = rule.follow(operation, given, self.ledger)
         if made is None:
             return None
         self.passages.append(_Passage(operation, given, made))
@@ -139,12 +144,25 @@ def _without(model: keras.Model, cuts: dict[int, Cut]) -> keras.Model:
         cut = cuts.get(id(layer))
         if cut is None:
             return layer
-        new = type(layer).from_config({**layer.get_config(), **cut.config})
+        new = type(layer).from_config({**_not_built(layer.get_config()), **cut.config})
         made.append((new, cut))
         return new
 
     compacted = keras.models.clone_model(model, clone_function=narrower, recursive=True)
     for layer, cut in made:
-        for variable in layer.weights:
-            variable.assign(cut.weights[variable.name])
+        layer.set_weights(list(cut.weights))
     return compacted
+
+
+def _not_built(config: Any) -> Any:
+    """Return the configuration without the shapes that a layer inside it was built for."""
+    match config:
+        case list():
+            entries = cast("list[Any]", config)
+            return [_not_built(entry) for entry in entries]
+        case dict():
+            settings = cast("dict[str, Any]", config)
+            kept = {name: value for name, value in settings.items() if name != "build_config"}
+            return {name: _not_built(value) for name, value in kept.items()}
+        case _:
+            return config

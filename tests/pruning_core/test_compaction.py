@@ -243,7 +243,12 @@ def broadcast(x):
 
 AROUND = {
     "a layer of one's own": Unknown(),
-    "recurrent": lambda x: layers.LSTM(3)(layers.Reshape((2, 2))(x)),
+    "a state": lambda x: layers.LSTM(4)(
+        keras.ops.ones((1, 2, 3)) * layers.Dense(1)(layers.Reshape((1, 4))(x)),
+        initial_state=[x, x],
+    ),
+    "attention": lambda x: layers.MultiHeadAttention(1, 2)(*[layers.Reshape((1, 4))(x)] * 2),
+    "recurrent, of a cell": lambda x: layers.RNN(layers.LSTMCell(3))(layers.Reshape((1, 4))(x)),
     "layer normalisation": layers.LayerNormalization(),
     "occurs twice": shared,
     "broadcast": broadcast,
@@ -327,14 +332,14 @@ def test_convolutions_of_other_dimensions(axis):
     same(model, smaller, pictures((*sizes, 2)))
 
 
-def test_columns_of_a_table_go():
+@pytest.mark.parametrize("masked", [False, True])
+def test_columns_of_a_table_go(masked):
     model = shaken(
         keras.Sequential(
             [
                 keras.Input((6,), dtype="int32"),
-                layers.Embedding(10, 5),
-                layers.Conv1D(4, 2),
-                layers.GlobalMaxPooling1D(),
+                layers.Embedding(10, 5, mask_zero=masked),
+                layers.GlobalAveragePooling1D(),
                 layers.Dense(2),
             ]
         )
@@ -345,6 +350,40 @@ def test_columns_of_a_table_go():
     smaller = compact(model)
 
     assert smaller.layers[0].output_dim == 3
+    same(model, smaller, CHANCE.integers(0, 10, (4, 6)))
+
+
+RECURRENT = {
+    "lstm": lambda: layers.LSTM(3),
+    "gru": lambda: layers.GRU(3, return_sequences=True),
+    "simple": lambda: layers.SimpleRNN(3, use_bias=False),
+    "both ways": lambda: layers.Bidirectional(layers.LSTM(3)),
+    "both ways, each its own": lambda: layers.Bidirectional(
+        layers.GRU(3), backward_layer=layers.LSTM(3, go_backwards=True)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+@pytest.mark.parametrize("masked", [False, True])
+def test_recurrent_layers_read_less_and_keep_their_units(kind, masked):
+    model = shaken(
+        keras.Sequential(
+            [
+                keras.Input((6,), dtype="int32"),
+                layers.Embedding(10, 5, mask_zero=masked),
+                RECURRENT[kind](),
+                layers.Dense(2),
+            ]
+        )
+    )
+    table = model.layers[0].embeddings
+    table.assign(table * [1, 0, 1, 0, 1])
+
+    smaller = compact(model)
+
+    assert smaller.layers[0].output_dim == 3
+    assert smaller.layers[1].output.shape == model.layers[1].output.shape
     same(model, smaller, CHANCE.integers(0, 10, (4, 6)))
 
 
