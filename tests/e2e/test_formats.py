@@ -10,9 +10,10 @@ from tests.e2e.alone import installed_alone
 from tests.e2e.calls import accepted, ended
 
 _LITERT = ["litert", "litert_fp16", "litert_int8", "litert_sparse"]
-_FORMATS = ["keras", *_LITERT, "onnx", "saved_model", "weights", "weights_int8"]
+_FORMATS = ["keras", "keras_compact", *_LITERT, "onnx", "saved_model", "weights", "weights_int8"]
 _SPEC = {
     "schedule": {"kind": "constant", "target_sparsity": 0.75},
+    "layers": [{"type": "Conv2D", "granularity": {"kind": "channel"}}],
     "training": {"epochs": 1, "batch_size": 64},
     "artifacts": _FORMATS,
 }
@@ -52,6 +53,11 @@ for path in sys.argv[3:]:
         [answers] = serve(**{name: tf.constant(x)}).values()
         told(answers.numpy())
 """
+_BY_KERAS = """
+import keras
+for path in sys.argv[3:]:
+    told(keras.saving.load_model(path, safe_mode=True).predict(x, verbose=0))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +86,7 @@ def test_every_format_is_published_in_the_order_asked_for(artifacts):
         pytest.param(_LITERT, "ai-edge-litert", _BY_LITERT, id="litert"),
         pytest.param(["onnx"], "onnxruntime", _BY_ONNXRUNTIME, id="onnx"),
         pytest.param(["saved_model"], "tensorflow-cpu", _BY_TENSORFLOW, id="saved_model"),
+        pytest.param(["keras", "keras_compact"], "tensorflow-cpu", _BY_KERAS, id="keras"),
     ],
 )
 def test_its_own_runtime_alone_opens_it_and_is_as_often_right(
@@ -101,6 +108,14 @@ def test_its_own_runtime_alone_opens_it_and_is_as_often_right(
     assert accuracies == pytest.approx(
         [artifacts[form]["metrics"]["accuracy"] for form in formats], abs=1e-6
     )
+
+
+def test_what_is_run_has_no_filters_of_zeros(artifacts):
+    whole, compact, litert = (artifacts[form] for form in ("keras", "keras_compact", "litert"))
+
+    assert compact["nonzero"] < whole["nonzero"]
+    assert litert["nonzero"] <= compact["nonzero"]
+    assert compact["remarks"][0].startswith("Without the filters that are zero, ")
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
