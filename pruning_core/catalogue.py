@@ -68,6 +68,18 @@ def is_known(class_name: str) -> bool:
     return class_name in _PRUNABLE or class_name in _DEPTHWISE
 
 
+def can_go_with_filters(class_name: str, weight_name: str) -> bool:
+    """Whether it is a vector that says what is added behind filters; see ``companions``.
+
+    >>> can_go_with_filters("Conv2D", "bias"), can_go_with_filters("LSTM", "bias")
+    (True, False)
+    """
+    if class_name == "BatchNormalization":
+        return weight_name in {"gamma", "beta"}
+    has_filters = class_name == "Dense" or ("Conv" in class_name and "LSTM" not in class_name)
+    return has_filters and weight_name == "bias"
+
+
 def reason_to_skip(
     class_name: str, weight_name: str, *, with_depthwise: bool = False
 ) -> str | None:

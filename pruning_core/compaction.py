@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import keras
 import numpy as np
 
 from pruning_core.channels import Cut, Ledger, Signal, rule_for
-from pruning_core.copying import plain_copy
+from pruning_core.copying import plain_copy, without_entry
 from pruning_core.errors import UnsupportedModelError
 from pruning_core.network import called_once, graph_of, nodes_of
 
@@ -144,7 +144,9 @@ def _without(model: keras.Model, cuts: dict[int, Cut]) -> keras.Model:
         cut = cuts.get(id(layer))
         if cut is None:
             return layer
-        new = type(layer).from_config({**_not_built(layer.get_config()), **cut.config})
+        # Layers inside it were built for as many channels as before.
+        config = without_entry(layer.get_config(), "build_config")
+        new = type(layer).from_config({**config, **cut.config})
         made.append((new, cut))
         return new
 
@@ -152,17 +154,3 @@ def _without(model: keras.Model, cuts: dict[int, Cut]) -> keras.Model:
     for layer, cut in made:
         layer.set_weights(list(cut.weights))
     return compacted
-
-
-def _not_built(config: Any) -> Any:
-    """Return the configuration without the shapes that a layer inside it was built for."""
-    match config:
-        case list():
-            entries = cast("list[Any]", config)
-            return [_not_built(entry) for entry in entries]
-        case dict():
-            settings = cast("dict[str, Any]", config)
-            kept = {name: value for name, value in settings.items() if name != "build_config"}
-            return {name: _not_built(value) for name, value in kept.items()}
-        case _:
-            return config

@@ -47,8 +47,9 @@ def companions(model: keras.Model, scheduled: Iterable[Scheduled]) -> tuple[Comp
         model: Built; its trainable variables are those that the optimizer is built with.
         scheduled: Its pruned tensors.
     """
+    by_filters = list(_by_filters(scheduled))
+    found = _companions_of(model) if by_filters else {}
     positions = {id(variable): at for at, variable in enumerate(model.trainable_variables)}
-    found = _companions_of(model)
     return tuple(
         Companions(
             kernel=position,
@@ -59,7 +60,7 @@ def companions(model: keras.Model, scheduled: Iterable[Scheduled]) -> tuple[Comp
                 if id(each.variable) in positions
             ],
         )
-        for position, variable, kernel in _by_filters(scheduled)
+        for position, variable, kernel in by_filters
     )
 
 
@@ -68,9 +69,10 @@ def centre_on_zero(model: keras.Model, scheduled: Iterable[Scheduled]) -> None:
 
     They are on their way there: what comes out of such a filter is zero in every batch.
     """
+    by_filters = list(_by_filters(scheduled))
+    found = _companions_of(model) if by_filters else {}
     trained = {id(variable) for variable in model.trainable_variables}
-    found = _companions_of(model)
-    for _, variable, kernel in _by_filters(scheduled):
+    for _, variable, kernel in by_filters:
         kept = keras.ops.convert_to_numpy(variable).any(axis=kernel.layout.inputs)
         for each in found.get(id(variable), ()):
             if id(each.variable) not in trained:

@@ -45,20 +45,21 @@ def _loaded(path: Path, custom_objects: dict[str, type[keras.Layer]]) -> keras.M
 
 def _forget_compilation(config_path: Path) -> None:
     config = json.loads(config_path.read_bytes())
-    config_path.write_text(json.dumps(_without_compilation(config)))
+    config_path.write_text(json.dumps(without_entry(config, "compile_config")))
 
 
-def _without_compilation(config: Any) -> Any:
+def without_entry(config: Any, name: str) -> Any:
+    """Return what a layer was saved as without its entry ``name``, and those of all inside it."""
     match config:
         case list():
             entries = cast("list[Any]", config)
-            return [_without_compilation(entry) for entry in entries]
+            return [without_entry(entry, name) for entry in entries]
         case dict():
             settings = cast("dict[str, Any]", config)
             return {
-                key: _without_compilation(value)
+                key: without_entry(value, name)
                 for key, value in settings.items()
-                if not (key == "compile_config" and "class_name" in settings)
+                if not (key == name and "class_name" in settings)
             }
         case _:
             return config

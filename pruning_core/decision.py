@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pruning_core.catalogue import Layout, layout, reason_to_skip
+from pruning_core.catalogue import Layout, can_go_with_filters, layout, reason_to_skip
 from pruning_core.config import Channel, Granularity, LayerRule, PruningConfig
 from pruning_core.granularity import reason_against
 from pruning_core.schedule import Schedule
@@ -60,11 +60,8 @@ def _reason_against_filters(weight: Weight, rule: LayerRule, reason: str | None)
     if weight.is_answer:
         usual = "its outputs are the model's: whole ones are not pruned by default"
         return reason or (usual if rule.skip is None else None)
-    is_of_filters = weight.name == "bias" or (
-        weight.class_name == "BatchNormalization" and weight.name != "moving_variance"
-    )
-    goes_along = "it goes with the filters that are pruned, and not by itself"
-    return goes_along if reason and is_of_filters else reason
+    goes_along = weight.is_trainable and can_go_with_filters(weight.class_name, weight.name)
+    return "not pruned by itself, only with its filter" if goes_along else reason
 
 
 def _reason_to_skip(weight: Weight, rule: LayerRule) -> str | None:

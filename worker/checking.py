@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from app.jobs.formats import WITH_ALL_WEIGHTS
 from app.jobs.job import Stage
 from app.jobs.result import ArtifactResult, Latency, Metrics
 from pruning_core.compaction import compact
@@ -163,7 +164,8 @@ def _found(file: ConvertedFile, form: Format, yardstick: _Yardstick) -> _Finding
     return _Findings(
         max_abs_error=_require_alike(yardstick.answers, answers, tolerance=form.tolerance),
         weights=_require_zeros(
-            opened.weights(), yardstick.zeros if form.has_all_weights else yardstick.zeros_left
+            opened.weights(),
+            yardstick.zeros if file.format in WITH_ALL_WEIGHTS else yardstick.zeros_left,
         ),
         metrics=_measured(opened, yardstick),
     )

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from app.jobs.formats import WITH_ALL_WEIGHTS, ArtifactFormat
 from app.jobs.result import Latency, Timing
 from pruning_core.config import Block, Channel, Granularity
 
@@ -55,7 +56,9 @@ def _timing(seconds: Sequence[float]) -> Timing:
     )
 
 
-def remark_on_speed(latencies: Sequence[Latency], granularity: Granularity, *, form: str) -> str:
+def remark_on_speed(
+    latencies: Sequence[Latency], granularity: Granularity, *, form: ArtifactFormat
+) -> str:
     """Return whether pruning made a file faster, and where it did not, what would.
 
     Args:
@@ -73,7 +76,7 @@ def remark_on_speed(latencies: Sequence[Latency], granularity: Granularity, *, f
         return (
             "Pruning made it no faster: the filters that are zero are still in it. The format "
             "keras_compact leaves them out, and so do those of other runtimes."
-            if form in {"keras", "weights", "weights_int8"}
+            if form in WITH_ALL_WEIGHTS
             else "Pruning made it no faster: it spends its time elsewhere than in the filters that "
             "were taken out."
         )

@@ -29,6 +29,9 @@ FILE_NAMES: dict[ArtifactFormat, str] = {
     "weights_int8": "model.int8.espw",
 }
 
+#: Files that have every weight of the uploaded model, those of filters that are zero too.
+WITH_ALL_WEIGHTS: frozenset[ArtifactFormat] = frozenset({"keras", "weights", "weights_int8"})
+
 Encoding = Literal["gzip", "xz", "zstd"]
 
 #: What the name of a file gets when it is kept compressed, for who takes it so.

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pydantic import BaseModel, ConfigDict
 
 from app.jobs.errors import FieldError, RefusedSpecError
-from app.jobs.formats import FILE_NAMES
+from app.jobs.formats import FILE_NAMES, WITH_ALL_WEIGHTS
 from app.jobs.job import Notice
 from app.jobs.outlook import Outlook, decisions, layer_types, outlooks
 from app.jobs.reading import decoding
@@ -30,8 +30,6 @@ _FEWEST_UPDATES = 3
 _FEWEST_TO_MEASURE_ON = 50
 _NAMES_SHOWN = 5
 _FOLDERS = frozenset({"images", "text"})
-#: Files that have every weight of the uploaded model.
-_KEEPING_FILTERS = frozenset({"keras", "weights", "weights_int8"})
 _CLASSES_SHOWN = 20
 _SCALES_ITS_INPUT = frozenset({"Rescaling", "Normalization", "Embedding", "CategoryEncoding"})
 _SPARSE_LOSS = "sparse_categorical_crossentropy"
@@ -394,11 +392,11 @@ def _warnings(
             f"{'; '.join(model.changes_for_keras_3)}. It is pruned only if it then answers as "
             "the original does.",
         )
-    if resolved.pruning_config().prunes_filters and _KEEPING_FILTERS.issuperset(asked.artifacts):
+    if resolved.pruning_config().prunes_filters and WITH_ALL_WEIGHTS.issuperset(asked.artifacts):
         yield Notice(
             code="filters_stay",
             message="Filters that are pruned stay in the files that are asked for, as zeros. "
-            "keras_compact in artifacts is the model without them, and faster for it.",
+            "keras_compact in artifacts is the model without them.",
         )
     if dataset is None:
         yield Notice(

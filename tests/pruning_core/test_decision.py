@@ -74,7 +74,17 @@ def test_a_rule_changes_what_it_names_and_no_more():
         (weight(is_answer=True), PruningConfig(), None),
         (weight(is_answer=True), PruningConfig(granularity=Channel()), "outputs are the model's"),
         (weight(is_answer=True), with_rule(skip=False, granularity=Channel()), None),
-        (weight(name="bias", rank=1), PruningConfig(granularity=Channel()), "with the filters"),
+        (weight(name="bias", rank=1), PruningConfig(granularity=Channel()), "only with its filter"),
+        (
+            weight(name="bias", rank=1, is_trainable=False),
+            PruningConfig(granularity=Channel()),
+            "biases",
+        ),
+        (
+            weight(name="bias", rank=1, class_name="LSTM"),
+            PruningConfig(granularity=Channel()),
+            "biases",
+        ),
         (depthwise(), with_rule(skip=False, granularity=Channel()), None),
         (
             weight(class_name="Embedding", name="embeddings"),

@@ -25,10 +25,11 @@ def write(source: Source, path: Path) -> tuple[str, ...]:
     model = source.for_inference()
     pruning_core.save(model, path)
     left = model.count_params()
-    before = sum(int(np.prod(variable.shape)) for variable in source.load().weights)
-    if left == before:
+    if left == source.parameters:
         return ("None of its filters could be taken out: it is as large as the model was.",)
-    return (f"Without the filters that are zero, {left:,} of {before:,} weights are left.",)
+    return (
+        f"Without the filters that are zero, {left:,} of {source.parameters:,} weights are left.",
+    )
 
 
 class RunByKeras:

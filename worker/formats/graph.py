@@ -32,6 +32,7 @@ class Source:
     load: Callable[[], keras.Model]
     inputs: tuple[Port, ...]
     has_recurrence: bool
+    parameters: int  #: Weights that it has.
     config: PruningConfig  #: By which it was pruned.
     folder: Path  #: Where its graphs are kept.
     #: Single samples, one array for each input, to learn from them which numbers go through the
@@ -55,6 +56,7 @@ class Source:
             load=(lambda: model) if load is None else load,
             inputs=inputs_of(model),
             has_recurrence=has_recurrence(model),
+            parameters=model.count_params(),
             config=config,
             folder=folder,
             samples=samples,

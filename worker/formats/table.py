@@ -28,8 +28,6 @@ class Format:
     number_bytes: int = 4
     #: Whether the runtime lets each file choose its threads.
     has_threads: bool = True
-    #: Whether it has the weights of the model one for one, those of pruned filters too.
-    has_all_weights: bool = False
 
 
 FORMATS: dict[ArtifactFormat, Format] = {
@@ -70,13 +68,11 @@ FORMATS: dict[ArtifactFormat, Format] = {
         open=lambda path, _threads: weights.WeightsFile(path),
         tolerance=1e-5,
         has_threads=False,
-        has_all_weights=True,
     ),
     "weights_int8": Format(
         write=functools.partial(weights.write, precision="int8"),
         open=lambda path, _threads: weights.WeightsFile(path),
         tolerance=0.2,
         has_threads=False,
-        has_all_weights=True,
     ),
 }
