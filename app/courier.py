@@ -23,7 +23,7 @@ from app.jobs.errors import BackendUnavailableError
 from app.jobs.receivers import IpAddress, is_public
 from app.jobs.webhooks import Webhooks
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
 _TIMEOUT_SECONDS = 15.0
@@ -77,7 +77,10 @@ class Courier:
             try:
                 self.deliver_due()
             except BackendUnavailableError as error:
-                _log.warning("webhooks wait: %s", error)
+                logger.warning("webhooks wait: %s", error)
+            except Exception:
+                # Without it, no message is sent for as long as the API lives.
+                logger.exception("webhooks wait")
 
     def _deliver(self, taken: tuple[Delivery, str]) -> None:
         delivery, secret = taken

@@ -36,7 +36,7 @@ from app.jobs.confinement.trial import UnconfinedError, ascertain
 from app.main import UnguardedError, open_backends, require_guard
 from app.settings import Settings
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 #: A unix socket's path must be shorter than this, whatever the file system allows.
 _LONGEST_SOCKET_PATH = 100
@@ -326,11 +326,16 @@ def _keep_alive(part: _Broker | _Worker, stopped: threading.Event) -> None:
     while not stopped.wait(_WATCH_SECONDS):
         if not part.has_died():
             continue
-        _log.warning("espalier: the %s died (see %s); it is started again", part.name, part.log)
+        logger.warning("espalier: the %s died (see %s); it is started again", part.name, part.log)
         if stopped.wait(_RESTART_SECONDS):
             return
-        with suppress(StackError):
+        try:
             part.restart()
+        except StackError as error:
+            logger.warning("espalier: %s", error)
+        except Exception:
+            # No memory for a process, say: nobody else would try again.
+            logger.exception("espalier: the %s could not be started", part.name)
 
 
 def _socket_path(data_dir: Path) -> Path:

@@ -88,3 +88,7 @@ class Pulse:
                 logger.warning("no heartbeat for %s: %s", self._claim.job.id, error)
                 if time.monotonic() - beaten_at > lease_seconds:
                     self._lost.set()
+            except Exception:
+                # Nobody else would stop work that no lease covers.
+                logger.exception("no heartbeat for %s", self._claim.job.id)
+                self._lost.set()

@@ -88,5 +88,8 @@ class Reaper:
                 self.look()
             except BackendUnavailableError as error:
                 logger.warning("the reaper could not look: %s", error)
+            except Exception:
+                # Without it, a wake-up that was lost stays lost for as long as the worker lives.
+                logger.exception("the reaper could not look")
             if self._closing.wait(self._every.total_seconds()):
                 return

@@ -76,7 +76,8 @@ class Supervisor:
     def attend(self) -> None:
         """Claim the job that is next and carry it out, if there is one and room for it.
 
-        Without room the job stays where it is: the reaper calls again, every minute.
+        Without room the job stays where it is: the reaper calls again, every minute. A job whose
+        runner died waits again, and nobody was called for it: whichever is next now is taken too.
         """
         while not self._stopping.is_set() and self._has_room():
             job_id = self._store.next_job(self._lanes)
@@ -84,8 +85,7 @@ class Supervisor:
                 return
             claim = self._store.claim(job_id, worker=self._name, lease=self._bounds.lease)
             # None where another worker was faster, or the job had ended otherwise.
-            if claim is not None:
-                self.supervise(claim)
+            if claim is not None and self.supervise(claim) is not JobStatus.QUEUED:
                 return
 
     def _has_room(self) -> bool:
@@ -96,27 +96,33 @@ class Supervisor:
             return False
         return True
 
-    def supervise(self, claim: Claim) -> None:
+    def supervise(self, claim: Claim) -> JobStatus | None:
         """Carry out the job, and leave it succeeded, failed, cancelled, paused or queued again.
 
         A claim that was lost meanwhile is left to whoever holds it now.
+
+        Returns:
+            What became of it; ``None`` where that is another's to say, or a backend was away.
         """
         about = {"espalier.job": claim.job.id, "espalier.attempt": claim.attempt}
+        status = None
         with concerning(claim.job.id), span("attempt", about, parent=claim.traceparent) as attempt:
             pulse = Pulse(self._store, claim, lease=self._bounds.lease, stopping=self._stopping)
             try:
                 with pulse:
-                    attempt.set_attribute("espalier.status", self._carry_out(claim, pulse))
+                    status = self._carry_out(claim, pulse)
+                attempt.set_attribute("espalier.status", status)
             except LostClaimError:
                 logger.warning(
                     "job %s, attempt %d: somebody else has it", claim.job.id, claim.attempt
                 )
             except BackendUnavailableError as error:
-                # The claim cannot even be given back: its lease runs out, and the reaper calls.
+                # Where the claim could not even be given back, its lease runs out.
                 logger.warning("job %s, attempt %d: %s", claim.job.id, claim.attempt, error)
             finally:
                 if not self._stopping.is_set():
                     self._runners.refill()
+        return status
 
     def _carry_out(self, claim: Claim, pulse: Pulse) -> JobStatus:
         logger.info("job %s, attempt %d: taken", claim.job.id, claim.attempt)
@@ -141,8 +147,9 @@ class Supervisor:
             return self._store.release(claim)
         except BackendUnavailableError as error:
             # Neither the job's fault nor the runner's; the reaper calls again, in seconds.
-            logger.warning("job %s waits for the backend: %s", claim.job.id, error)
-            return self._store.release(claim)
+            self._store.release(claim)
+            message = f"the job waits: {error}"
+            raise BackendUnavailableError(message) from error
 
     def _attempt(self, claim: Claim, pulse: Pulse, folder: Path) -> Attempt:
         files = JobFiles(

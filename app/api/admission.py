@@ -32,7 +32,7 @@ from app.jobs.uploads import StoredDataset, StoredModel, Upload
 from app.telemetry.logs import concerning
 from app.telemetry.tracing import traceparent
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def submit(services: Services, order: Order, *, idempotency_key: str | None) -> 
             undo.pop_all()
     if not submitted.replayed:
         with concerning(job_id):
-            _log.info("job %s is accepted", job_id)
+            logger.info("job %s is accepted", job_id)
             ring(services, submitted.job)
     return submitted.job
 
@@ -93,7 +93,7 @@ def ring(services: Services, job: Job) -> None:
         services.store.rang(job.id)
     except BackendUnavailableError as error:
         # The row is the truth: whoever looks for queued rows will ring for this one again.
-        _log.warning("job %s is queued, but no worker could be woken: %s", job.id, error)
+        logger.warning("job %s is queued, but no worker could be woken: %s", job.id, error)
 
 
 def describe_model(

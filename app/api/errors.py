@@ -57,7 +57,7 @@ from app.jobs.errors import (
     UploadNotFoundError,
 )
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 #: The version of the protocol of uploads in pieces.
 TUS_VERSION: Final = "1.0.0"
@@ -386,14 +386,14 @@ async def _answer(  # noqa: PLR0911 - a table: one row for each shape of answer
         case NotReadyError(checks=checks):
             return _problem(kind, str(error), checks=checks)
         case DamagedFileError():
-            _log.error("%s: %s", kind.title, error)
+            logger.error("%s: %s", kind.title, error)
             return _problem(
                 kind,
                 "The file has changed since it was made, so it is not given out.",
                 hint="Submit the job again; the operator has been told.",
             )
         case StorageFullError():
-            _log.error("%s: %s", kind.title, error)
+            logger.error("%s: %s", kind.title, error)
             return _problem(
                 kind,
                 "There is no room for it now, and nothing of it was kept.",
@@ -401,7 +401,7 @@ async def _answer(  # noqa: PLR0911 - a table: one row for each shape of answer
             )
         case _ if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             # Words of a database or of a bug are for the operator: they may hold secrets.
-            _log.warning("%s: %s", kind.title, error)
+            logger.warning("%s: %s", kind.title, error)
             return _problem(kind, "The service's log has the details")
         case _:
             return _problem(kind, str(error))

@@ -13,6 +13,7 @@ from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from app.jobs.errors import BackendUnavailableError
 from app.jobs.lanes import Lane
@@ -99,10 +100,10 @@ class Doorbell:
     def is_reachable(self) -> bool:
         """Whether the broker answers now."""
         try:
-            with self._celery.connection_for_write() as connection:
+            with _translated(), self._celery.connection_for_write() as connection:
                 # Asking for the channel connects, which sends a PING.
                 _ = connection.default_channel
-        except OperationalError:
+        except BackendUnavailableError:
             return False
         return True
 
@@ -111,6 +112,7 @@ class Doorbell:
 def _translated() -> Generator[None]:
     try:
         yield
-    except OperationalError as error:
+    # kombu translates what happens while it connects or sends, and nothing else.
+    except (OperationalError, RedisError) as error:
         message = "the broker does not answer"
         raise BackendUnavailableError(message) from error

@@ -219,6 +219,22 @@ def test_a_courier_on_its_rounds_sends_by_itself(engine, receiver, ended, mine):
     assert json.loads(receiver.got[0][0])["data"]["job_id"] == ended.id
 
 
+def test_whatever_goes_wrong_a_courier_looks_again(engine, caplog):
+    looks = threading.Semaphore(0)
+
+    class Broken(Webhooks):
+        def take_due(self, _most):
+            looks.release()
+            message = "nobody thought of this"
+            raise RuntimeError(message)
+
+    with Courier(Broken(engine), allow_private=True):
+        assert looks.acquire(timeout=60)
+        assert looks.acquire(timeout=60)
+
+    assert "nobody thought of this" in caplog.text
+
+
 def test_a_job_without_a_webhook_tells_nobody(mine, clock):
     job = Job(id=new_id("job"), created_at=clock.now, model=_REF, spec=JobSpec())
     mine.submit(job)

@@ -1,5 +1,6 @@
 """For what the reaper rings, on a real broker."""
 
+import threading
 from datetime import timedelta
 
 import pytest
@@ -48,6 +49,29 @@ def test_it_rings_once_for_each_job_that_nobody_was_told_of(house, reaper, doorb
 
     assert doorbell.waiting(Lane.SMALL) - before == 3
     assert doorbell.waiting(Lane.LARGE) == 0
+
+
+def test_whatever_goes_wrong_it_looks_again(house, doorbell, caplog):
+    looks = threading.Semaphore(0)
+
+    def here():
+        looks.release()
+        message = "nobody thought of this"
+        raise RuntimeError(message)
+
+    work = house.folder / "work"
+    work.mkdir()
+    housekeeper = Housekeeper(house.store, house.artifacts, work=work, uploads_kept=None)
+    every = timedelta(milliseconds=1)
+    reaper = Reaper(house.store, doorbell, RunnerPool(work), housekeeper, here=here, every=every)
+
+    reaper.start()
+    try:
+        assert looks.acquire(timeout=60)
+        assert looks.acquire(timeout=60)
+    finally:
+        reaper.close()
+    assert "nobody thought of this" in caplog.text
 
 
 def test_it_rings_no_more_where_many_messages_wait(house, reaper, doorbell):

@@ -384,6 +384,21 @@ def _damaged(house):
     return found
 
 
+def test_a_job_whose_heart_stops_beating_is_left_to_whoever_holds_it_next(
+    house, worker, monkeypatch
+):
+    claim = house.claim()
+
+    def broken(*_, **__):
+        message = "nobody thought of this"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(house.store, "heartbeat", broken)
+    worker(_PRELUDE + _TRAINS + "time.sleep(60)").supervise(claim)
+
+    assert house.store.job(claim.job.id).status is JobStatus.RUNNING
+
+
 def test_a_file_that_is_not_what_its_runner_said_is_not_published(house, worker):
     claim = house.claim()
     lies = _SUCCESS.replace('sha256(b"pruned")', 'sha256(b"another")')
@@ -636,6 +651,41 @@ def test_each_call_takes_the_job_that_is_next_and_no_more(house, worker):
 
     assert house.store.job(jobs[1].id).status is JobStatus.SUCCEEDED
     assert house.store.job(jobs[0].id).status is JobStatus.QUEUED
+
+
+def test_a_job_whose_runner_died_is_taken_again_by_the_same_call(house, worker):
+    job, next_one = house.submit(), house.submit()
+    dies_once = f"""
+        import pathlib
+        been_here = pathlib.Path({str(house.folder / "been_here")!r})
+        if not been_here.exists():
+            been_here.touch()
+            os.kill(os.getpid(), 9)
+    """
+    one = worker(_PRELUDE + textwrap.dedent(dies_once) + _SUCCESS)
+
+    one.attend()
+
+    after = house.store.job(job.id)
+    assert after.status is JobStatus.SUCCEEDED
+    assert [notice.code for notice in after.warnings].count("tried_again") == 1
+    assert house.store.job(next_one.id).status is JobStatus.QUEUED
+
+
+def test_a_job_that_waits_for_a_backend_is_not_taken_again_at_once(house, worker, monkeypatch):
+    job = house.submit()
+    tries = []
+
+    def away(*_, **__):
+        tries.append(1)
+        message = "the artifact store does not answer"
+        raise BackendUnavailableError(message)
+
+    monkeypatch.setattr(house.artifacts, "fetch", away)
+    worker(_PRELUDE + _SUCCESS).attend()
+
+    assert house.store.job(job.id).status is JobStatus.QUEUED
+    assert len(tries) == 1
 
 
 def test_a_job_that_another_worker_is_faster_to_take_is_left_to_it(house, worker, monkeypatch):

