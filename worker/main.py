@@ -11,7 +11,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,7 @@ from celery.signals import setup_logging, worker_shutting_down
 from celery.worker import state
 
 from app.jobs.artifacts import ArtifactStore
+from app.jobs.confinement import kernel
 from app.jobs.confinement.process import Confinement
 from app.jobs.confinement.trial import UnconfinedError, ascertain
 from app.jobs.database import create_engine, migrate
@@ -37,6 +39,7 @@ from worker.devices import visible_devices
 from worker.housekeeping import Housekeeper
 from worker.reaper import Reaper
 from worker.runners import RunnerPool
+from worker.spawning import PROGRAM, Nursery, Spawn, by_command
 from worker.supervisor import Supervisor
 from worker.workplace import workplace
 
@@ -62,15 +65,25 @@ def main() -> int:
     with (
         traced("espalier-worker", settings.traces_url),
         workplace(settings.data_dir.absolute() / "work") as folder,
+        _spawning(folder) as spawn,
     ):
-        return _work(settings, confinement, folder)
+        return _work(settings, confinement, folder, spawn)
 
 
-def _work(settings: Settings, confinement: Confinement, folder: Path) -> int:
+@contextmanager
+def _spawning(folder: Path) -> Generator[Spawn]:
+    if not kernel.IS_LINUX:
+        yield by_command(PROGRAM)
+        return
+    with Nursery(folder / "nursery") as nursery:
+        yield nursery.spawn
+
+
+def _work(settings: Settings, confinement: Confinement, folder: Path, spawn: Spawn) -> int:
     migrate(settings.resolved_database_url)
     engine = create_engine(settings.resolved_database_url)
     store, workers = Store(engine, max_attempts=settings.max_attempts), Workers(engine)
-    runners = RunnerPool(folder)
+    runners = RunnerPool(folder, spawn=spawn)
     stopping = threading.Event()
     artifacts = ArtifactStore(
         settings.resolved_artifact_url,
@@ -112,8 +125,9 @@ def _work(settings: Settings, confinement: Confinement, folder: Path) -> int:
 
     worker_shutting_down.connect(hand_back)
     signal.signal(_DRAIN, drain)
-    runners.refill()
     reaper.start()
+    # Nobody is served sooner by a worker that takes messages while TensorFlow is still imported.
+    runners.refill()
     try:
         return _serve(celery, _lanes(settings))
     finally:

@@ -63,13 +63,13 @@ class Reaper:
         self._thread.join()
 
     def look(self) -> None:
-        """Mend the spare, say that the worker is there, ring for what is due, and tidy up.
+        """Say that the worker is there, mend the spare, ring for what is due, and tidy up.
 
         Raises:
             BackendUnavailableError: database, files or broker cannot be reached.
         """
-        self._runners.mend()
         self._here()
+        self._runners.mend()
         for lane in Lane:
             self._ring(lane)
         self._housekeeper.tidy()

@@ -1,13 +1,12 @@
 """A small job that a spare runner carries out before it says ``ready``.
 
-TensorFlow and Keras import, convert and set up much when they are first used; a rehearsal takes
+TensorFlow and Keras convert and set up much when they are first used; a rehearsal takes
 that off the first training step of the real job. It leaves out ``pruning_core``: whoever verifies
 has to do without it, and which order will come is not known yet.
 """
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,8 +27,6 @@ _OBJECTIVE = Objective(
 
 def rehearse() -> None:
     """Save, load, measure and train a model of the commonest layers."""
-    for module in ("app.jobs.intake.model", "worker.objective", "worker.progress"):
-        importlib.import_module(module)
     model = _saved_and_loaded(
         keras.Sequential(
             [

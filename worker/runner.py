@@ -1,9 +1,10 @@
-"""The process that handles one uploaded model: ``python -m app.jobs.confinement worker.runner``.
+"""The process that handles one uploaded model.
 
-It imports TensorFlow and Keras, says ``ready``, takes exactly one order from its stdin, reports on
-what was its stdout, and ends. It has no credentials and talks to nobody else. It is confined before
-this file is read: all it can change is the folder that it was started in, where the order's files
-lie.
+It is forked from the nursery, or, where there is no Linux, a program of its own, started by
+``python -m worker.runner``. It says ``ready`` when it has what every job
+needs, takes exactly one order from its stdin, reports on what was its stdout, and ends. It has no
+credentials and talks to nobody else. On Linux it is confined before it does anything: all it can
+change is the folder that it works in, where the order's files lie.
 """
 
 from __future__ import annotations
@@ -34,6 +35,13 @@ from worker.messages import (
 )
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
+_NEEDED = (
+    "app.jobs.intake.model",
+    "worker.objective",
+    "worker.progress",
+    "worker.rehearsal",
+    "worker.verifying",
+)
 
 
 def main() -> int:
@@ -44,7 +52,9 @@ def main() -> int:
         reports.write(line_of(message))
         reports.flush()
 
-    _warm_up()
+    # Not earlier: TensorFlow prints as it is imported.
+    prepare()
+    importlib.import_module("worker.rehearsal").rehearse()
     report(Ready())
     line = sys.stdin.buffer.readline(MAX_LINE_BYTES)
     if not line:
@@ -54,6 +64,12 @@ def main() -> int:
     threading.Thread(target=_listen, args=(asked,), name="listener", daemon=True).start()
     report(_answer(order, report, asked))
     return 0
+
+
+def prepare() -> None:
+    """Import what every job needs, so that no job waits for it, and compute nothing."""
+    for module in _NEEDED:
+        importlib.import_module(module)
 
 
 def _listen(asked: threading.Event) -> None:
@@ -71,13 +87,6 @@ def _take_stdout() -> BinaryIO:
     reports = os.fdopen(os.dup(_STDOUT), "wb")
     os.dup2(_STDERR, _STDOUT)
     return reports
-
-
-def _warm_up() -> None:
-    """Import and run what every job needs, so that no job waits for it."""
-    # Not earlier: TensorFlow prints as it is imported.
-    importlib.import_module("worker.rehearsal").rehearse()
-    importlib.import_module("worker.verifying")
 
 
 def _answer(

@@ -10,11 +10,10 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Self
 
@@ -22,32 +21,29 @@ from pydantic import ValidationError
 
 from worker.errors import RunnerDiedError
 from worker.messages import MAX_LINE_BYTES, Order, Ready, Report, line_of, report_of
+from worker.spawning import COULD_NOT_START, Process, Spawn, last_words
 
 logger = logging.getLogger(__name__)
 
-_COMMAND = (sys.executable, "-P", "-m", "app.jobs.confinement", "worker.runner")
-_ROOT = Path(__file__).parent.parent
-#: What a runner may know of the worker's environment: where programs and devices are.
-_KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 _EXIT_SECONDS = 10.0
 _CHUNK_BYTES = 1 << 16
-_LOGGED_BYTES = 4000
 _HELD = re.compile(r"^Rss(?:Anon|Shmem):\s+(\d+) kB$", re.MULTILINE)
 
 
 class Runner:
     """One runner process, from its start to its end.
 
-    It must be started by a thread that lives as long as the worker: the kernel ends the runner
-    when that thread is gone.
-
     Args:
         folder: Where it gets a folder of its own: working directory, home, place of its log, of
             temporary files and of the files of its order. It can write nowhere else.
-        command: What to start.
+        spawn: Starts it.
+
+    Raises:
+        RunnerDiedError: none can be started.
+        OSError: there is no room for another one.
     """
 
-    def __init__(self, folder: Path, *, command: Sequence[str] = _COMMAND) -> None:
+    def __init__(self, folder: Path, *, spawn: Spawn) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         #: Its own; gone when it has ended.
         self.folder = Path(tempfile.mkdtemp(prefix="runner-", dir=folder))
@@ -55,23 +51,28 @@ class Runner:
         self._received = bytearray()
         # Held open: what is at its path later is the runner's word.
         self._log = (self.folder / "log").open("w+b")
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            cwd=self.folder,
-            env=_environment(self.folder),
-            # A Ctrl-C is for the worker, which then decides about its runners.
-            start_new_session=True,
-            bufsize=0,
-        )
-        assert self._process.stdin is not None, "it is a pipe"
-        assert self._process.stdout is not None, "it is a pipe"
-        self._orders = self._process.stdin
-        self._reports = self._process.stdout
+        try:
+            self._process, self._orders, self._reports = self._started(spawn)
+        except BaseException:
+            self._log.close()
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._reports, selectors.EVENT_READ)
+
+    def _started(self, spawn: Spawn) -> tuple[Process, FileIO, FileIO]:
+        stdin, gives = os.pipe()
+        receives, stdout = os.pipe()
+        orders, reports = FileIO(gives, "wb"), FileIO(receives, "rb")
+        try:
+            return spawn(self.folder, (stdin, stdout, self._log.fileno())), orders, reports
+        except BaseException:
+            orders.close()
+            reports.close()
+            raise
+        finally:
+            os.close(stdin)
+            os.close(stdout)
 
     def __enter__(self) -> Self:
         return self
@@ -178,15 +179,12 @@ class Runner:
         try:
             status = self._process.wait(_EXIT_SECONDS)
         except subprocess.TimeoutExpired:
-            logger.warning("runner %d says nothing more; its log: %s", self.pid, self._log_end())
+            words = last_words(self._log)
+            logger.warning("runner %d says nothing more; its log: %s", self.pid, words)
             return RunnerDiedError("The process that prunes the model stopped talking.")
-        logger.warning("runner %d ended with %d; its log: %s", self.pid, status, self._log_end())
+        words = last_words(self._log)
+        logger.warning("runner %d ended with %d; its log: %s", self.pid, status, words)
         return RunnerDiedError(_words(status, was_ready=self._is_ready))
-
-    def _log_end(self) -> str:
-        log = self._log.fileno()
-        start = max(0, os.fstat(log).st_size - _LOGGED_BYTES)
-        return os.pread(log, _LOGGED_BYTES, start).decode(errors="replace")
 
 
 def _size(path: Path) -> int:
@@ -199,7 +197,7 @@ def _size(path: Path) -> int:
 
 def _words(status: int, *, was_ready: bool) -> str:
     if not was_ready:
-        return "The process that prunes models could not start; the operator's log says why."
+        return COULD_NOT_START
     if status == -signal.SIGKILL:
         return (
             "The process that pruned the model was killed, most likely because it ran out of "
@@ -208,26 +206,6 @@ def _words(status: int, *, was_ready: bool) -> str:
     if status < 0:
         return f"The process that pruned the model crashed ({signal.Signals(-status).name})."
     return f"The process that pruned the model ended with an error of its own (status {status})."
-
-
-def _environment(home: Path) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    return kept | {
-        "HOME": str(home),
-        "TMPDIR": str(home),
-        # Otherwise Keras obeys, and writes, a file in the worker's home.
-        "KERAS_HOME": str(home),
-        "KERAS_BACKEND": "tensorflow",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        # The spare and the running job share one GPU.
-        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-        # It asks for a semaphore, which a confined process does not get, and complains.
-        "JOBLIB_MULTIPROCESSING": "0",
-        # HDF5 loads no plugins.
-        "HDF5_PLUGIN_PRELOAD": "::",
-        "PYTHONPATH": str(_ROOT),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
 
 
 def _kill_group(pid: int) -> None:
@@ -243,12 +221,12 @@ class RunnerPool:
 
     Args:
         folder: Below which runners have their folders.
-        command: What a runner is.
+        spawn: Starts a runner.
     """
 
-    def __init__(self, folder: Path, *, command: Sequence[str] = _COMMAND) -> None:
+    def __init__(self, folder: Path, *, spawn: Spawn) -> None:
         self._folder = folder
-        self._command = command
+        self._spawn = spawn
         self._lock = threading.Lock()
         self._spare: Runner | None = None
         self._keeps_spare = False
@@ -284,7 +262,7 @@ class RunnerPool:
             if self._spare is None:
                 try:
                     self._spare = self._start()
-                except OSError as error:
+                except (OSError, RunnerDiedError) as error:
                     # Whoever needs a runner tries again; who keeps a spare must not fail by it.
                     logger.warning("no spare can be started: %s", error)
 
@@ -297,4 +275,4 @@ class RunnerPool:
                 self._spare = None
 
     def _start(self) -> Runner:
-        return Runner(self._folder, command=self._command)
+        return Runner(self._folder, spawn=self._spawn)

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from worker.spawning import RUNNER
+
 
 def descendants() -> list[int]:
     """Return every process below this one, the oldest first."""
@@ -12,7 +14,7 @@ def descendants() -> list[int]:
 
 def runners() -> list[int]:
     """Return the runners below this process, the oldest first: it is the one that trains."""
-    return running("worker.runner")
+    return [pid for pid in descendants() if _name(pid) == RUNNER]
 
 
 def running(word: str) -> list[int]:
@@ -47,6 +49,13 @@ def _fields(pid: int) -> list[str] | None:
         return None
     # The name in parentheses can hold spaces; what follows it cannot.
     return stat.rpartition(")")[2].split()
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _command(pid: int) -> bytes:

@@ -15,7 +15,8 @@ from tests.e2e.processes import runners, running
 
 _SHORT = {"training": {"epochs": 2}, "schedule": {"kind": "one_shot", "target_sparsity": 0.5}}
 _LONG = {"training": {"epochs": 2000}, "schedule": {"kind": "one_shot", "target_sparsity": 0.5}}
-_MIDDLE = {**_SHORT, "training": {"epochs": 20, "batch_size": 32}}
+#: Long enough to be struck in mid-training.
+_MIDDLE = {**_SHORT, "training": {"epochs": 60, "batch_size": 32}}
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 
@@ -78,9 +79,10 @@ def test_what_callers_see_has_neither_gap_nor_repetition_whichever_process_is_ki
     kind = Kind(name="digits", files=uploads, spec=json.dumps(_MIDDLE))
 
     job_ids = [caller.submit(kind, f"struck {number}") for number in range(2)]
-    for process in ("valkey", "worker.runner", "worker.main"):
+    for process in ("valkey", "runner", "worker.nursery", "worker.main"):
         training(client, job_ids[0])
-        os.kill(running(process)[0], signal.SIGKILL)
+        found = runners() if process == "runner" else running(process)
+        os.kill(found[0], signal.SIGKILL)
     for job_id in job_ids:
         ended(client, job_id)
         caller.look(job_id)

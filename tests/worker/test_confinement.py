@@ -12,9 +12,10 @@ from app.jobs.spec import JobSpec
 from tests.escapes import PROBES, SUBTLER, surroundings
 from worker.messages import PruneOrder, Ready
 from worker.runners import Runner
+from worker.spawning import Nursery
 
 _HOSTILE = (
-    "from tests import escapes; escapes.be_a_hostile_runner({!r}); escapes.{}('worker.runner')"
+    "from tests import escapes; escapes.be_a_hostile_runner({!r}); escapes.{}('worker.nursery')"
 )
 
 
@@ -54,12 +55,16 @@ def runners(tmp_path_factory):
     work = tmp_path_factory.mktemp("work")
     with surroundings(tmp_path_factory.mktemp("another")) as around:
 
-        def started(how):
+        def seen(how):
             script = _HOSTILE.format(around.arguments, how)
-            return Runner(work, command=(sys.executable, "-P", "-c", script))
+            command = (sys.executable, "-P", "-c", script)
+            with (
+                Nursery(work / "nursery", command=command) as nursery,
+                Runner(work, spawn=nursery.spawn) as runner,
+            ):
+                return _seen(runner)
 
-        with started("run_confined") as confined, started("run_unconfined") as unconfined:
-            return {"confined": _seen(confined), "unconfined": _seen(unconfined)}
+        return {"confined": seen("run"), "unconfined": seen("run_unconfined")}
 
 
 @pytest.mark.parametrize("escape", [escape.__name__ for escape in (*PROBES, *SUBTLER)])

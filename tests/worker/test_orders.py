@@ -496,9 +496,25 @@ def test_zeros_that_make_no_whole_blocks_are_not_enough(orders):
         orders.verify(tensors=(first.model_copy(update={"planned": blocks}), *others))
 
 
+def test_what_runners_are_forked_from_has_not_used_tensorflow():
+    script = (
+        "from worker import runner; runner.prepare();"
+        "from tensorflow.python.eager import context; print(context.context()._initialized);"
+        "from worker.rehearsal import rehearse; rehearse(); print(context.context()._initialized)"
+    )
+
+    used = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
+
+    # A process that is forked from one that has, hangs.
+    assert used.split() == ["False", "True"]
+
+
 def test_who_verifies_has_nothing_of_the_library_that_knows_keras():
     script = (
-        "import sys; from worker import runner; runner._warm_up();"
+        "import sys; from worker import runner; runner.prepare();"
+        "from worker.rehearsal import rehearse; rehearse();"
         "print(sorted(name for name in sys.modules if name.startswith('pruning_core')))"
     )
 

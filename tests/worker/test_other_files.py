@@ -11,6 +11,7 @@ from app.jobs.job import JobStatus
 from app.jobs.lanes import EVERY_LANE
 from worker.bounds import Bounds
 from worker.runners import RunnerPool
+from worker.spawning import by_command
 from worker.supervisor import Supervisor
 
 _BOUNDS = {
@@ -77,7 +78,9 @@ def finished(house):
 
     def finish(misbehaviour="", *, spec=_SPEC, dataset=None):
         script = _SCRIPT.format(misbehaviour=textwrap.dedent(misbehaviour))
-        pools.append(RunnerPool(house.folder / "work", command=(sys.executable, "-c", script)))
+        pools.append(
+            RunnerPool(house.folder / "work", spawn=by_command((sys.executable, "-c", script)))
+        )
         claim = house.claim(spec, dataset=dataset)
         Supervisor(
             house.store,

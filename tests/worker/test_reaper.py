@@ -11,6 +11,7 @@ from app.jobs.queue import Doorbell
 from worker.housekeeping import Housekeeper
 from worker.reaper import Reaper
 from worker.runners import RunnerPool
+from worker.spawning import PROGRAM, by_command
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def reaper(house, doorbell):
     return Reaper(
         house.store,
         doorbell,
-        RunnerPool(work),
+        RunnerPool(work, spawn=by_command(PROGRAM)),
         housekeeper,
         here=lambda: None,
         every=timedelta(seconds=5),
@@ -63,7 +64,14 @@ def test_whatever_goes_wrong_it_looks_again(house, doorbell, caplog):
     work.mkdir()
     housekeeper = Housekeeper(house.store, house.artifacts, work=work, uploads_kept=None)
     every = timedelta(milliseconds=1)
-    reaper = Reaper(house.store, doorbell, RunnerPool(work), housekeeper, here=here, every=every)
+    reaper = Reaper(
+        house.store,
+        doorbell,
+        RunnerPool(work, spawn=by_command(PROGRAM)),
+        housekeeper,
+        here=here,
+        every=every,
+    )
 
     reaper.start()
     try:

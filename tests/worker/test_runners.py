@@ -12,13 +12,14 @@ from app.jobs.job import Stage
 from worker.errors import RunnerDiedError
 from worker.messages import Ready, StageBegun
 from worker.runners import Runner, RunnerPool
+from worker.spawning import by_command
 
 _READY = 'print(\'{"kind":"ready"}\', flush=True)\n'
 _PATIENT = _READY + "import sys; sys.stdin.read()"
 
 
 def _script(body):
-    return (sys.executable, "-c", textwrap.dedent(body))
+    return by_command((sys.executable, "-c", textwrap.dedent(body)))
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def start(tmp_path):
     runners = []
 
     def started(body):
-        runners.append(Runner(tmp_path / "work", command=_script(body)))
+        runners.append(Runner(tmp_path / "work", spawn=_script(body)))
         return runners[-1]
 
     yield started
@@ -192,7 +193,7 @@ def _wait_until(holds, *, seconds=20):
 
 @pytest.fixture
 def pool(tmp_path):
-    pool = RunnerPool(tmp_path / "work", command=_script(_PATIENT))
+    pool = RunnerPool(tmp_path / "work", spawn=_script(_PATIENT))
     yield pool
     pool.close()
 

@@ -20,6 +20,7 @@ from app.jobs.lanes import EVERY_LANE
 from app.jobs.tables import audit
 from worker.bounds import Bounds
 from worker.runners import RunnerPool
+from worker.spawning import by_command
 from worker.supervisor import Supervisor
 
 _BOUNDS = Bounds(
@@ -62,7 +63,7 @@ class _Worker:
         self.stopping = threading.Event()
         self.folder = house.folder / "work"
         command = (sys.executable, "-c", textwrap.dedent(script))
-        self.runners = RunnerPool(self.folder, command=command)
+        self.runners = RunnerPool(self.folder, spawn=by_command(command))
         supervisor = Supervisor(
             house.store,
             artifacts or house.artifacts,

@@ -4,7 +4,6 @@
   computing does not need, and what root could do. It needs no privileges, and works in an
   ordinary container.
 - ``landlock``, ``seccomp``, ``syscalls``: the two means, and the calls that remain.
-- ``python -m app.jobs.confinement <module>`` runs a module confined to the folder it starts in.
 - ``trial``: what holds on this machine, found out by a process that tries.
 
 It is our own code, by ctypes, and not a library: see ``docs/decisions/0007``.

@@ -8,6 +8,7 @@ import sys
 from functools import cache
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _CAPSET = {"x86_64": 126, "aarch64": 91}
 _CAPABILITIES_VERSION_3 = 0x20080522
@@ -32,6 +33,11 @@ def call(number: int, *arguments: object) -> int:
 def die_with_parent(signal: int) -> None:
     """Have the kernel send ``signal`` when the thread that started this process ends."""
     _prctl(_PR_SET_PDEATHSIG, signal)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every process below this one whose own parent ends."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def gain_nothing_by_exec() -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import sysconfig
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
+from types import ModuleType
 
 from app.jobs.confinement import kernel, landlock, seccomp
 from app.jobs.confinement.landlock import Rule
@@ -125,6 +128,30 @@ def confine(reach: Reach) -> Confinement:
     if confinement.seccomp:
         seccomp.restrict()
     return confinement
+
+
+def confine_to(folder: Path) -> Confinement:
+    """Confine this process to what any of them reads, to GPUs, and to ``folder`` for writing.
+
+    Raises:
+        RuntimeError: as ``confine``.
+        OSError: as ``confine``.
+    """
+    sys.meta_path.insert(0, _Found(packages()))
+    devices = (Path(os.devnull), *gpu_devices())
+    return confine(Reach(readable=libraries(), writable=(folder,), devices=devices))
+
+
+class _Found(MetaPathFinder):
+    """Our packages, where they were found: the folder around them cannot be looked through now."""
+
+    def __init__(self, specs: Mapping[str, ModuleSpec]) -> None:
+        self._specs = specs
+
+    def find_spec(
+        self, fullname: str, _path: object, _target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return self._specs.get(fullname)
 
 
 def _require_one_thread() -> None:
