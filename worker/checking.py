@@ -24,7 +24,9 @@ from pruning_core.compaction import compact
 from pruning_core.reporting import count_zeros
 from pruning_core.selection import select
 from worker.data import Array, Samples, read_dataset
+from worker.dense import load_dense
 from worker.feeding import Batches, Feeder, input_names
+from worker.formats.by_keras import RunByKeras
 from worker.formats.graph import inputs_of, outputs_of
 from worker.formats.opened import Opened, Port, WeightCount
 from worker.formats.table import FORMATS, Format
@@ -130,7 +132,7 @@ def _checked(file: ConvertedFile, yardstick: _Yardstick) -> ArtifactResult:
     # It is opened again to be timed: not while it still takes memory here.
     found = _found(file, form, yardstick)
     gc.collect()
-    latency = _latency(file, form, yardstick.samples)
+    latency = _latency(file, form, yardstick)
     granularity = yardstick.order.spec.granularity
     weight = weigh(file.path, number_bytes=form.number_bytes)
     return ArtifactResult(
@@ -287,17 +289,23 @@ def _measured(opened: Opened, yardstick: _Yardstick) -> Metrics:
     return evaluate(answers_as_they_are, _Answered(opened, yardstick, yardstick.held_out))
 
 
-def _latency(
-    file: ConvertedFile, form: Format, samples: Mapping[str, Array]
-) -> tuple[Latency, ...]:
+def _latency(file: ConvertedFile, form: Format, yardstick: _Yardstick) -> tuple[Latency, ...]:
     """Time single samples, on one thread where the runtime can, and on all."""
-    sample = {name: array[:1] for name, array in samples.items()}
+    sample = {name: array[:1] for name, array in yardstick.samples.items()}
     most = all_threads()
     return tuple(
         race(
             functools.partial(form.open(file.path, threads).answer, sample),
-            functools.partial(form.open(file.dense, threads).answer, sample),
+            functools.partial(_dense(file, form, threads, yardstick).answer, sample),
             threads=threads,
         )
         for threads in ((1, most) if form.has_threads and most > 1 else (most,))
     )
+
+
+def _dense(
+    file: ConvertedFile, form: Format, threads: int, yardstick: _Yardstick
+) -> Opened | RunByKeras:
+    if file.dense is not None:
+        return form.open(file.dense, threads)
+    return RunByKeras(load_dense(yardstick.order.model))

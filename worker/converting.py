@@ -17,7 +17,7 @@ import keras
 from app.jobs.formats import FILE_NAMES, ArtifactFormat
 from app.jobs.job import Stage
 from worker.data import Array, read_dataset
-from worker.dense import fill_zeros
+from worker.dense import load_dense
 from worker.feeding import Feeder, input_names
 from worker.formats.graph import Source
 from worker.formats.table import FORMATS
@@ -61,22 +61,16 @@ def _sources(order: ConvertOrder, folder: Path) -> tuple[Source, Source]:
     pruned = twin_of(folder / "pruned", load=functools.partial(load_model, order.model))
     return (
         dataclasses.replace(pruned, is_compacted=config.prunes_filters),
-        twin_of(folder / "dense", load=functools.partial(_dense, order.model)),
+        twin_of(folder / "dense", load=functools.partial(load_dense, order.model)),
     )
-
-
-def _dense(path: Path) -> keras.Model:
-    model = load_model(path)
-    fill_zeros(model)
-    return model
 
 
 def _write(sources: tuple[Source, Source], form: ArtifactFormat, folder: Path) -> tuple[str, ...]:
     pruned, dense = sources
-    name = FILE_NAMES[form]
-    FORMATS[form].write(dense, folder / dense_name(name))
-    gc.collect()
-    return FORMATS[form].write(pruned, folder / name)
+    if twin := dense_name(form):
+        FORMATS[form].write(dense, folder / twin)
+        gc.collect()
+    return FORMATS[form].write(pruned, folder / FILE_NAMES[form])
 
 
 def _samples(order: ConvertOrder, model: keras.Model) -> tuple[Array, ...] | None:

@@ -5,8 +5,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
+
+from worker.models import load_model
+
+
+def load_dense(path: Path) -> keras.Model:
+    """Open a pruned model with no weight zero, see ``fill_zeros``.
+
+    Raises:
+        RefusedError: Keras cannot open it.
+    """
+    model = load_model(path)
+    fill_zeros(model)
+    return model
 
 
 def fill_zeros(model: keras.Model) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
-from app.jobs.formats import ArtifactFormat
+from app.jobs.formats import FILE_NAMES, WITH_ALL_WEIGHTS, ArtifactFormat
 from app.jobs.history import HistoryChunk
 from app.jobs.job import Failure, Notice, Progress, Stage
 from app.jobs.result import (
@@ -126,7 +126,7 @@ class Verified(_Message):
 class ConvertOrder(_Message):
     """Write the exported file in other formats.
 
-    Each under its name in ``FILE_NAMES``, and beside it, see ``dense_name``, the same network in
+    Each under its name in ``FILE_NAMES``, and beside most, see ``dense_name``, the same network in
     the same way with no weight zero, to time it against.
     """
 
@@ -149,7 +149,7 @@ class ConvertedFile(_Message):
 
     format: ArtifactFormat
     path: Path
-    dense: Path
+    dense: Path | None  #: What it is timed against, see ``dense_name``.
     remarks: tuple[str, ...]
 
 
@@ -289,9 +289,12 @@ def masks_path(folder: Path) -> Path:
     return folder / "masks.npz"
 
 
-def dense_name(name: str) -> str:
-    """Return what the file is called that a converted file is timed against."""
-    return f"dense.{name}"
+def dense_name(form: ArtifactFormat) -> str | None:
+    """Return what the file is called that a converted file is timed against.
+
+    There is none for a file of weights: those of the ``.keras`` are at hand.
+    """
+    return None if form in WITH_ALL_WEIGHTS else f"dense.{FILE_NAMES[form]}"
 
 
 def line_of(message: Order | Report) -> bytes:

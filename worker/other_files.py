@@ -72,7 +72,7 @@ class OtherFiles:
         """Have the files held against the pruned model; return the figures of those that hold."""
         waiting, checked = list(files), list[ArtifactResult]()
         while waiting:
-            theirs = [path for file in waiting for path in (file.path, file.dense)]
+            theirs = [path for file in waiting for path in (file.path, file.dense) if path]
             with self.runners.take() as runner, self._lent(runner, theirs):
                 order = CheckOrder(
                     folder=runner.folder,
@@ -121,7 +121,8 @@ class OtherFiles:
             case FileWritten(format=form, remarks=remarks) if waiting[:1] == [form]:
                 name = FILE_NAMES[form]
                 path = self._taken(runner, name)
-                dense = self._taken(runner, dense_name(name))
+                twin = dense_name(form)
+                dense = None if twin is None else self._taken(runner, twin)
                 written.append(ConvertedFile(format=form, path=path, dense=dense, remarks=remarks))
                 waiting.pop(0)
             case _:
@@ -176,7 +177,8 @@ class OtherFiles:
 
 
 def _in(folder: Path, file: ConvertedFile) -> ConvertedFile:
-    paths = {"path": folder / file.path.name, "dense": folder / file.dense.name}
+    dense = file.dense and folder / file.dense.name
+    paths = {"path": folder / file.path.name, "dense": dense}
     return file.model_copy(update=paths)
 
 

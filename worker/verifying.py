@@ -24,7 +24,7 @@ from app.jobs.result import ArtifactResult, Latency, LayerSparsity, Metrics, Par
 from pruning_core.criterion import magnitude
 from pruning_core.granularity import Kernel, units_of
 from worker.data import Array, Samples, read_dataset
-from worker.dense import fill_zeros
+from worker.dense import load_dense
 from worker.errors import RefusedError
 from worker.feeding import Feeder, input_names
 from worker.latency import all_threads, race, remark_on_speed
@@ -230,8 +230,7 @@ def _raced(
     model: keras.Model, feeder: Feeder, inputs: list[Array], path: Path
 ) -> tuple[Latency, ...]:
     """Time predictions of one sample, on as many threads as TensorFlow was started with."""
-    dense = _open(path)
-    fill_zeros(dense)
+    dense = load_dense(path)
     sample = keras.tree.pack_sequence_as(
         feeder.structure, [tf.constant(array[:1]) for array in inputs]
     )

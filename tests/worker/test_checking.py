@@ -83,7 +83,7 @@ class _Job:
             ConvertedFile(
                 format=form,
                 path=path or self.folder / FILE_NAMES[form],
-                dense=self.folder / dense_name(FILE_NAMES[form]),
+                dense=(twin := dense_name(form)) and self.folder / twin,
                 remarks=(),
             )
             for form in formats
@@ -174,7 +174,8 @@ def test_what_is_pruned_by_filters_is_run_without_them(tmp_path):
     for form, bytes_each in {"litert": 4, "litert_int8": 1, "onnx": 4}.items():
         file = job.folder / FILE_NAMES[form]
         assert file.stat().st_size < left * bytes_each + 3000, form
-        assert file.with_name(dense_name(file.name)).stat().st_size > all_weights * bytes_each
+        assert file.with_name(dense_name(form)).stat().st_size > all_weights * bytes_each
+    assert not list(job.folder.glob("dense.*.espw"))
     assert job.reports[1].remarks == (
         f"Without the filters that are zero, {left:,} of {all_weights:,} weights are left.",
     )
