@@ -130,9 +130,16 @@ class Service:
 
     def runners(self) -> list[int]:
         """Return the processes that prune, or wait to."""
+        return [pid for pid in self._of_workers() if _is_runner(pid)]
+
+    def nurseries(self) -> list[int]:
+        """Return the processes that those are forked from."""
+        return [pid for pid in self._of_workers() if not _is_runner(pid)]
+
+    def _of_workers(self) -> list[int]:
         workers = {worker.pid for worker in self.workers}
         everybody = (int(path.name) for path in Path("/proc").glob("[0-9]*"))
-        return sorted(pid for pid in everybody if _parent(pid) in workers and _is_runner(pid))
+        return sorted(pid for pid in everybody if _parent(pid) in workers)
 
     def busy_runners(self) -> list[int]:
         """Return those of them that have an order."""

@@ -36,6 +36,13 @@ def freeze_runner(service: Service, random: Random) -> None:
             os.kill(pid, signal.SIGCONT)
 
 
+def kill_nursery(service: Service, random: Random) -> None:
+    """Kill a process that runners are forked from."""
+    if pids := service.nurseries():
+        with suppress(ProcessLookupError):
+            os.kill(random.choice(pids), signal.SIGKILL)
+
+
 def kill_worker(service: Service, random: Random) -> None:
     """Kill a worker."""
     _kill(random.choice(service.workers), random)
@@ -94,7 +101,8 @@ def fill_disk(service: Service, random: Random) -> None:
     No privileges are needed for it, and no other process of the machine notices: each process is
     told that files may have no more bytes.
     """
-    pids = [service.api.pid, *(worker.pid for worker in service.workers), *service.runners()]
+    workers = [worker.pid for worker in service.workers]
+    pids = [service.api.pid, *workers, *service.nurseries(), *service.runners()]
     before = {pid: _bounded(pid) for pid in pids}
     time.sleep(random.uniform(1, 4))
     for pid, limit in before.items():
@@ -119,6 +127,7 @@ Strikes: TypeAlias = Mapping[str, Callable[[Service, Random], None]]
 STRIKES: Strikes = {
     "runner killed": kill_runner,
     "runner frozen": freeze_runner,
+    "nursery killed": kill_nursery,
     "worker killed": kill_worker,
     "worker frozen": freeze_worker,
     "worker stopped": stop_worker,
