@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import lzma
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -46,14 +47,21 @@ def weigh(path: Path, *, number_bytes: int = 4) -> Weight:
         number_bytes: Of each of the numbers that most of the file consists of: 1, 2 or 4.
     """
     size = path.stat().st_size
-    gzip = _compress(path, "gzip", zlib.compressobj(9, wbits=_GZIP))
-    zstd = _compress(path, "zstd", zstandard.ZstdCompressor(_ZSTD_LEVEL).compressobj(size))
-    xz = _compress(path, "xz", _xz(path, number_bytes))
+    tries: list[tuple[Encoding, _Compressor]] = [
+        ("zstd", zstandard.ZstdCompressor(_ZSTD_LEVEL).compressobj(size)),
+        *(("xz", _xz(places)) for places in _PLACES[number_bytes]),
+        ("gzip", zlib.compressobj(9, wbits=_GZIP)),
+    ]
+    # Compressors let go of Python's lock.
+    with ThreadPoolExecutor() as threads:
+        begun = [threads.submit(_packed, path, at, *each) for at, each in enumerate(tries)]
+        packed = [each.result() for each in begun]
+    xz, zstd, gzip = (_smallest(packed, encoding) for encoding in ("xz", "zstd", "gzip"))
     return Weight(
         bytes=size,
         gzip_bytes=gzip.bytes,
-        sha256=_sha256(_chunks(path)),
-        compressed=tuple(each for each in (xz, zstd, gzip) if _is_kept(each, path, size)),
+        sha256=_sha256(path),
+        compressed=tuple(_kept((xz, zstd, gzip), path, size)),
     )
 
 
@@ -74,39 +82,45 @@ _PLACES = {
 }
 
 
-def _xz(path: Path, number_bytes: int) -> lzma.LZMACompressor:
-    """Return what packs the file best."""
-    fitting = [_LZMA2 | places for places in _PLACES[number_bytes]]
-    if len(fitting) > 1:
-        fitting.sort(key=lambda settings: _packed_bytes(path, settings))
-    return lzma.LZMACompressor(filters=fitting[:1])
+@dataclass(frozen=True)
+class _Packed:
+    encoding: Encoding
+    path: Path
+    bytes: int
 
 
-def _packed_bytes(path: Path, settings: Mapping[str, int]) -> int:
-    compressor = lzma.LZMACompressor(filters=[settings])
-    return sum(len(compressor.compress(chunk)) for chunk in _chunks(path)) + len(compressor.flush())
+def _xz(places: dict[str, int]) -> lzma.LZMACompressor:
+    return lzma.LZMACompressor(filters=[_LZMA2 | places])
 
 
-def _compress(path: Path, encoding: Encoding, compressor: _Compressor) -> Compressed:
-    target = _beside(path, encoding)
+def _packed(path: Path, number: int, encoding: Encoding, compressor: _Compressor) -> _Packed:
+    target = path.with_name(f"{path.name}{SUFFIXES[encoding]}-{number}")
     with target.open("wb") as file:
         for chunk in _chunks(path):
             file.write(compressor.compress(chunk))
         file.write(compressor.flush())
-    return Compressed(
-        encoding=encoding, bytes=target.stat().st_size, sha256=_sha256(_chunks(target))
+    return _Packed(encoding, target, target.stat().st_size)
+
+
+def _smallest(tried: Iterable[_Packed], encoding: Encoding) -> _Packed:
+    """Return the smallest file of an encoding, and remove the others."""
+    smallest, *others = sorted(
+        (packed for packed in tried if packed.encoding == encoding),
+        key=lambda packed: packed.bytes,
     )
+    for packed in others:
+        packed.path.unlink()
+    return smallest
 
 
-def _is_kept(compressed: Compressed, path: Path, size: int) -> bool:
-    if compressed.bytes <= size * (1 - _LEAST_GAIN):
-        return True
-    _beside(path, compressed.encoding).unlink()
-    return False
-
-
-def _beside(path: Path, encoding: Encoding) -> Path:
-    return path.with_name(path.name + SUFFIXES[encoding])
+def _kept(several: Iterable[_Packed], path: Path, size: int) -> Iterator[Compressed]:
+    """Yield what is smaller than the file, by then under its name, and remove the rest."""
+    for packed in several:
+        if packed.bytes > size * (1 - _LEAST_GAIN):
+            packed.path.unlink()
+            continue
+        target = packed.path.rename(path.with_name(path.name + SUFFIXES[packed.encoding]))
+        yield Compressed(encoding=packed.encoding, bytes=packed.bytes, sha256=_sha256(target))
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
@@ -115,8 +129,6 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _sha256(chunks: Iterator[bytes]) -> str:
-    digest = hashlib.sha256()
-    for chunk in chunks:
-        digest.update(chunk)
-    return digest.hexdigest()
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
