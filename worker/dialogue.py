@@ -41,7 +41,7 @@ from worker.messages import (
     Verified,
 )
 from worker.pulse import Pulse
-from worker.runners import Runner, RunnerPool
+from worker.runners import Runner
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,6 @@ class Dialogue:
     pulse: Pulse
     store: Store
     files: JobFiles
-    runners: RunnerPool
     bounds: Bounds
     ends_at: float  #: On the monotonic clock.
 
@@ -175,8 +174,6 @@ class Dialogue:
                 self.store.record(self.claim, notices=(notice,))
             case Advanced(progress=progress, history=history):
                 self.store.record(self.claim, progress=progress, history=history)
-                # Now that the training is under way, the next runner can be imported.
-                self.runners.refill()
             case Checkpointed():
                 self.files.keep(update, folder=runner.folder)
 

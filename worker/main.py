@@ -127,7 +127,7 @@ def _work(settings: Settings, confinement: Confinement, folder: Path, spawn: Spa
     signal.signal(_DRAIN, drain)
     reaper.start()
     # Nobody is served sooner by a worker that takes messages while TensorFlow is still imported.
-    runners.refill()
+    runners.mend()
     try:
         return _serve(celery, _lanes(settings))
     finally:

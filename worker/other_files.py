@@ -127,8 +127,6 @@ class OtherFiles:
                 waiting.pop(0)
             case _:
                 raise out_of_turn()
-        # Who will hold them to account can be imported meanwhile.
-        self.runners.refill()
 
     def _receive_checked(
         self,

@@ -229,37 +229,25 @@ class RunnerPool:
         self._spawn = spawn
         self._lock = threading.Lock()
         self._spare: Runner | None = None
-        self._keeps_spare = False
+        self._is_closed = False
 
     def take(self) -> Runner:
-        """Return the spare, or a new runner; no other spare is started before ``refill``.
+        """Return the spare, or a new runner, and have another spare made ready.
 
-        For a job's first seconds a second import of TensorFlow would take half of the machine.
+        Raises:
+            RunnerDiedError: none can be started.
+            OSError: there is no room for another one.
         """
         with self._lock:
-            self._keeps_spare = False
-            spare, self._spare = self._spare, None
-            if spare is not None and spare.is_alive:
-                return spare
-            if spare is not None:
-                spare.end()
-            return self._start()
-
-    def refill(self) -> None:
-        """Keep a spare from now on."""
-        with self._lock:
-            self._keeps_spare = True
+            runner, self._spare = self._living_spare() or self._start(), None
         self.mend()
+        return runner
 
     def mend(self) -> None:
-        """Replace a spare that has died, if there is room for another."""
+        """Have a spare, unless there is no room for one."""
         with self._lock:
-            if not self._keeps_spare:
-                return
-            if self._spare is not None and not self._spare.is_alive:
-                self._spare.end()
-                self._spare = None
-            if self._spare is None:
+            self._spare = self._living_spare()
+            if self._spare is None and not self._is_closed:
                 try:
                     self._spare = self._start()
                 except (OSError, RunnerDiedError) as error:
@@ -269,10 +257,16 @@ class RunnerPool:
     def close(self) -> None:
         """End the spare and keep none any more."""
         with self._lock:
-            self._keeps_spare = False
+            self._is_closed = True
             if self._spare is not None:
                 self._spare.end()
                 self._spare = None
+
+    def _living_spare(self) -> Runner | None:
+        if self._spare is not None and not self._spare.is_alive:
+            self._spare.end()
+            return None
+        return self._spare
 
     def _start(self) -> Runner:
         return Runner(self._folder, spawn=self._spawn)

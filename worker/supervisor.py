@@ -119,9 +119,6 @@ class Supervisor:
             except BackendUnavailableError as error:
                 # Where the claim could not even be given back, its lease runs out.
                 logger.warning("job %s, attempt %d: %s", claim.job.id, claim.attempt, error)
-            finally:
-                if not self._stopping.is_set():
-                    self._runners.refill()
         return status
 
     def _carry_out(self, claim: Claim, pulse: Pulse) -> JobStatus:
@@ -160,7 +157,6 @@ class Supervisor:
             pulse=pulse,
             store=self._store,
             files=files,
-            runners=self._runners,
             bounds=self._bounds,
             ends_at=time.monotonic() + (self._bounds.job - claim.worked).total_seconds(),
         )

@@ -499,16 +499,18 @@ def test_zeros_that_make_no_whole_blocks_are_not_enough(orders):
 def test_what_runners_are_forked_from_has_not_used_tensorflow():
     script = (
         "from worker import runner; runner.prepare();"
-        "from tensorflow.python.eager import context; print(context.context()._initialized);"
-        "from worker.rehearsal import rehearse; rehearse(); print(context.context()._initialized)"
+        "from tensorflow.python.eager.context import context;"
+        "print(context()._initialized, context()._physical_devices is None);"
+        "from worker.rehearsal import rehearse; rehearse();"
+        "print(context()._initialized, context()._physical_devices is None)"
     )
 
     used = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout
 
-    # A process that is forked from one that has, hangs.
-    assert used.split() == ["False", "True"]
+    # A process that is forked from one that has, hangs; of GPUs none may have been looked for.
+    assert used.split() == ["False", "True", "True", "False"]
 
 
 def test_who_verifies_has_nothing_of_the_library_that_knows_keras():

@@ -202,18 +202,14 @@ def _runners_in(tmp_path):
     return len(list((tmp_path / "work").glob("runner-*")))
 
 
-def test_the_spare_is_taken_and_no_other_started_before_the_refill(pool, tmp_path):
-    pool.refill()
-    before = _runners_in(tmp_path)
+def test_the_spare_is_taken_and_another_made_ready(pool, tmp_path):
+    pool.mend()
+    spare = pool._spare
 
-    with pool.take():
-        during = _runners_in(tmp_path)
-        pool.mend()
-        still = _runners_in(tmp_path)
-        pool.refill()
-        after = _runners_in(tmp_path)
-
-    assert (before, during, still, after) == (1, 1, 1, 2)
+    with pool.take() as runner:
+        assert runner is spare
+        assert pool._spare.is_alive
+        assert _runners_in(tmp_path) == 2
 
 
 def test_without_a_spare_a_runner_is_started(pool):
@@ -221,15 +217,15 @@ def test_without_a_spare_a_runner_is_started(pool):
         assert _next(runner) == Ready()
 
 
-def test_refilling_twice_keeps_one_spare(pool, tmp_path):
-    pool.refill()
-    pool.refill()
+def test_mending_twice_keeps_one_spare(pool, tmp_path):
+    pool.mend()
+    pool.mend()
 
     assert _runners_in(tmp_path) == 1
 
 
 def _with_a_dead_spare(pool):
-    pool.refill()
+    pool.mend()
     dead = pool._spare
     os.kill(dead.pid, signal.SIGKILL)
     _wait_until(lambda: not dead.is_alive)
@@ -254,7 +250,7 @@ def test_a_spare_that_died_is_not_handed_out(pool):
 
 
 def test_closing_the_pool_ends_the_spare(pool):
-    pool.refill()
+    pool.mend()
     spare = pool._spare
 
     pool.close()

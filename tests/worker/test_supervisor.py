@@ -711,8 +711,8 @@ def test_a_spare_that_cannot_be_started_is_no_failure(worker):
     one = worker(_PRELUDE + _SUCCESS)
     one.folder.write_text("where runners should have their folders")
 
-    one.runners.refill()
+    one.runners.mend()
 
     one.folder.unlink()
-    one.runners.refill()
+    one.runners.mend()
     assert list(one.folder.iterdir())
