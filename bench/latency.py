@@ -12,6 +12,8 @@ network             layers                                     pruned in
 ==================  =========================================  ===============
 dense_unstructured  3 x Dense 1024                             single weights
 dense_block_4_1     the same                                   blocks of (4, 1)
+wider_block_4_1     3 x Dense 2048                             blocks of (4, 1)
+widest_block_4_1    3 x Dense 3072                             blocks of (4, 1)
 conv_1x1            a 3x3 convolution with stride 2, 6 of 1x1  single weights
 conv_1x1_channel    the same                                   filters
 mnist_cnn           the 12 MB CNN for MNIST                    blocks of (4, 1)
@@ -28,6 +30,7 @@ no sparse convolutions (its issue 3170).
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import functools
 import json
@@ -68,10 +71,10 @@ class Case:
     granularity: pc.Granularity
 
 
-def perceptron() -> keras.Model:
-    """Return three layers of 1024 units, untrained."""
-    hidden = [layers.Dense(1024, activation="relu") for _ in range(3)]
-    return keras.Sequential([keras.Input((1024,)), *hidden, layers.Dense(10, "softmax")])
+def perceptron(units: int) -> keras.Model:
+    """Return three layers of so many units, untrained."""
+    hidden = [layers.Dense(units, activation="relu") for _ in range(3)]
+    return keras.Sequential([keras.Input((units,)), *hidden, layers.Dense(10, "softmax")])
 
 
 def pointwise() -> keras.Model:
@@ -86,8 +89,10 @@ def pointwise() -> keras.Model:
 
 
 CASES = {
-    "dense_unstructured": Case(perceptron, pc.Unstructured()),
-    "dense_block_4_1": Case(perceptron, pc.Block(block_size=(4, 1))),
+    "dense_unstructured": Case(lambda: perceptron(1024), pc.Unstructured()),
+    "dense_block_4_1": Case(lambda: perceptron(1024), pc.Block(block_size=(4, 1))),
+    "wider_block_4_1": Case(lambda: perceptron(2048), pc.Block(block_size=(4, 1))),
+    "widest_block_4_1": Case(lambda: perceptron(3072), pc.Block(block_size=(4, 1))),
     "conv_1x1": Case(pointwise, pc.Unstructured()),
     "conv_1x1_channel": Case(pointwise, pc.Channel()),
     "mnist_cnn": Case(mnist_cnn, pc.Block(block_size=(4, 1))),
@@ -97,11 +102,16 @@ CASES = {
 
 def main() -> None:
     """Measure, and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--networks", nargs="+", choices=CASES, default=list(CASES))
+    networks = parser.parse_args().networks
     print(
         f"{'network':<20}{'format':<15}{'bytes':>11}{'ms':>9}{'spread':>9}"
         f"{'dense ms':>10}{'/ dense':>9}{'/ float32':>11}"
     )
-    ratios = {name: _measured(name, case) for name, case in CASES.items()}
+    ratios = {name: _measured(name, CASES[name]) for name in networks}
     print(json.dumps(ratios))
 
 

@@ -199,6 +199,8 @@ def _train(  # noqa: PLR0913, PLR0917  (as of ``_fit``)
 
 def _forget_training(model: keras.Model) -> None:
     """Let go of the optimizer: of a large model, its state takes most of the memory."""
+    # TensorFlow keeps what an attribute was once set to until the attribute is deleted.
+    del model.optimizer
     model.compile(optimizer=None)
     gc.collect()  # models, optimizers and functions lead in circles
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -494,6 +495,20 @@ def test_zeros_that_make_no_whole_blocks_are_not_enough(orders):
 
     with pytest.raises(RefusedError, match=r"at least 6 blocks of zeros\. Received: [0-5]"):
         orders.verify(tensors=(first.model_copy(update={"planned": blocks}), *others))
+
+
+def test_what_has_been_trained_lets_go_of_its_optimizer():
+    from worker import pruning
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    optimizer = weakref.ref(model.optimizer)
+
+    pruning._forget_training(model)
+
+    assert optimizer() is None
+    assert model.optimizer is None
 
 
 def test_what_runners_are_forked_from_has_not_used_tensorflow():
