@@ -1,5 +1,6 @@
 """For what the reaper rings, on a real broker."""
 
+import sys
 import threading
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ from app.jobs.queue import Doorbell
 from worker.housekeeping import Housekeeper
 from worker.reaper import Reaper
 from worker.runners import RunnerPool
-from worker.spawning import PROGRAM, by_command
+from worker.spawning import by_command
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +27,25 @@ def doorbell(broker):
 
 
 @pytest.fixture
-def reaper(house, doorbell):
+def runners(house):
+    pool = RunnerPool(house.folder / "work", spawn=by_command((sys.executable, "-c", "input()")))
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def housekeeper(house):
     work = house.folder / "work"
     work.mkdir()
-    housekeeper = Housekeeper(house.store, house.artifacts, work=work, uploads_kept=None)
+    return Housekeeper(house.store, house.artifacts, work=work, uploads_kept=None)
+
+
+@pytest.fixture
+def reaper(house, doorbell, runners, housekeeper):
     return Reaper(
         house.store,
         doorbell,
-        RunnerPool(work, spawn=by_command(PROGRAM)),
+        runners,
         housekeeper,
         here=lambda: None,
         every=timedelta(seconds=5),
@@ -52,7 +64,7 @@ def test_it_rings_once_for_each_job_that_nobody_was_told_of(house, reaper, doorb
     assert doorbell.waiting(Lane.LARGE) == 0
 
 
-def test_whatever_goes_wrong_it_looks_again(house, doorbell, caplog):
+def test_whatever_goes_wrong_it_looks_again(house, doorbell, runners, housekeeper, caplog):
     looks = threading.Semaphore(0)
 
     def here():
@@ -60,18 +72,8 @@ def test_whatever_goes_wrong_it_looks_again(house, doorbell, caplog):
         message = "nobody thought of this"
         raise RuntimeError(message)
 
-    work = house.folder / "work"
-    work.mkdir()
-    housekeeper = Housekeeper(house.store, house.artifacts, work=work, uploads_kept=None)
     every = timedelta(milliseconds=1)
-    reaper = Reaper(
-        house.store,
-        doorbell,
-        RunnerPool(work, spawn=by_command(PROGRAM)),
-        housekeeper,
-        here=here,
-        every=every,
-    )
+    reaper = Reaper(house.store, doorbell, runners, housekeeper, here=here, every=every)
 
     reaper.start()
     try:
