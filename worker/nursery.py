@@ -11,6 +11,7 @@ Runners are the worker's children, and not this process's: it is the worker that
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -39,6 +40,8 @@ def main() -> int:
         # What is read from it from now on would be messages.
         os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
         runner.prepare()
+        # What is there by now stays: collecting in a runner neither looks at it nor copies it.
+        gc.freeze()
         while True:
             message, streams, _, _ = socket.recv_fds(asked, _MOST_BYTES, len(_STREAMS))
             if not message:
@@ -57,6 +60,8 @@ def _forked(folder: Path, streams: Sequence[int], worker: int) -> bytes:
     try:
         between = os.fork()
     except OSError as error:
+        os.close(told)
+        os.close(tells)
         return b"-%d" % error.errno
     if between == 0:
         _fork_and_end(folder, streams, worker, tells)
