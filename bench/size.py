@@ -229,7 +229,7 @@ def _packed_bytes(form: ArtifactFormat, path: Path) -> int:
     """Return the size of the smallest form of a file; what is packed inside has only one."""
     if form in PACKED_INSIDE:
         return path.stat().st_size
-    weight = weigh(path, number_bytes=FORMATS[form].number_bytes)
+    weight = weigh(path, FORMATS[form].stretches(path))
     return min([weight.bytes, *(each.bytes for each in weight.compressed)])
 
 

@@ -134,7 +134,7 @@ def _checked(file: ConvertedFile, yardstick: _Yardstick) -> ArtifactResult:
     gc.collect()
     latency = _latency(file, form, yardstick)
     granularity = yardstick.order.spec.granularity
-    weight = weigh(file.path, number_bytes=form.number_bytes)
+    weight = weigh(file.path, form.stretches(file.path))
     return ArtifactResult(
         name=file.path.name,
         format=file.format,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import lzma
+import shutil
 import zlib
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -39,29 +40,41 @@ class Weight:
     compressed: tuple[Compressed, ...]  #: Those that lie beside it.
 
 
-def weigh(path: Path, *, number_bytes: int = 4) -> Weight:
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a file whose numbers are alike; the next one begins where it ends."""
+
+    bytes: int | None  #: ``None`` for whatever is left.
+    number_bytes: int  #: Of each of the numbers that it mostly consists of: 1, 2 or 4.
+
+
+def weigh(path: Path, stretches: Sequence[Stretch] = (Stretch(None, 4),)) -> Weight:
     """Weigh the file, and leave its compressed forms beside it where they are smaller.
 
     Args:
         path: Of the file.
-        number_bytes: Of each of the numbers that most of the file consists of: 1, 2 or 4.
+        stretches: What it consists of, from its beginning to its end.
     """
     size = path.stat().st_size
-    tries: list[tuple[Encoding, _Compressor]] = [
-        ("zstd", zstandard.ZstdCompressor(_ZSTD_LEVEL).compressobj(size)),
-        *(("xz", _xz(places)) for places in _PLACES[number_bytes]),
-        ("gzip", zlib.compressobj(9, wbits=_GZIP)),
-    ]
+    begun: list[tuple[_Piece, list[Future[_Packed]]]] = []
     # Compressors let go of Python's lock.
     with ThreadPoolExecutor() as threads:
-        begun = [threads.submit(_packed, path, at, *each) for at, each in enumerate(tries)]
-        packed = [each.result() for each in begun]
-    xz, zstd, gzip = (_smallest(packed, encoding) for encoding in ("xz", "zstd", "gzip"))
+        for number, (piece, tries) in enumerate(_tries(size, stretches)):
+            packed = [
+                threads.submit(_packed, path, piece, f"{number}-{at}", each)
+                for at, each in enumerate(tries)
+            ]
+            begun.append((piece, packed))
+        smallest = [(piece, _smallest(each.result() for each in packed)) for piece, packed in begun]
+    forms = {
+        encoding: _joined([packed for piece, packed in smallest if piece.encoding == encoding])
+        for encoding in ("xz", "zstd", "gzip")
+    }
     return Weight(
         bytes=size,
-        gzip_bytes=gzip.bytes,
+        gzip_bytes=forms["gzip"].bytes,
         sha256=_sha256(path),
-        compressed=tuple(_kept((xz, zstd, gzip), path, size)),
+        compressed=tuple(_kept(forms.values(), path, size)),
     )
 
 
@@ -74,12 +87,21 @@ _LZMA2 = {"id": lzma.FILTER_LZMA2, "dict_size": 4096, "nice_len": 273, "depth": 
 #: biases) are a tenth of what there is to say, as in MobileNet, by 3 %; else the first, by 1 %.
 _PLACES = {
     1: (
-        {"lc": 0, "lp": 0, "pb": 0, "mf": lzma.MF_HC3},
+        {"lc": 0, "lp": 0, "pb": 0, "mf": lzma.MF_BT2},
         {"lc": 3, "lp": 0, "pb": 3, "mf": lzma.MF_BT2},
     ),
-    2: ({"lc": 0, "lp": 1, "pb": 1, "mf": lzma.MF_HC3},),
+    2: ({"lc": 0, "lp": 1, "pb": 1, "mf": lzma.MF_BT2},),
     4: ({"lc": 0, "lp": 2, "pb": 2, "mf": lzma.MF_HC3},),
 }
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Bytes of a file that are packed by themselves."""
+
+    encoding: Encoding
+    start: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -89,28 +111,49 @@ class _Packed:
     bytes: int
 
 
+def _tries(size: int, stretches: Iterable[Stretch]) -> Iterator[tuple[_Piece, list[_Compressor]]]:
+    """Yield what to pack, and every way to; of xz, streams one after the other are one file."""
+    zstd = zstandard.ZstdCompressor(_ZSTD_LEVEL).compressobj(size)
+    yield _Piece("zstd", 0, size), [zstd]
+    yield _Piece("gzip", 0, size), [zlib.compressobj(9, wbits=_GZIP)]
+    start = 0
+    for stretch in stretches:
+        end = size if stretch.bytes is None else start + stretch.bytes
+        yield _Piece("xz", start, end), [_xz(places) for places in _PLACES[stretch.number_bytes]]
+        start = end
+    assert start == size, "the stretches are the file"
+
+
 def _xz(places: dict[str, int]) -> lzma.LZMACompressor:
     return lzma.LZMACompressor(filters=[_LZMA2 | places])
 
 
-def _packed(path: Path, number: int, encoding: Encoding, compressor: _Compressor) -> _Packed:
-    target = path.with_name(f"{path.name}{SUFFIXES[encoding]}-{number}")
+def _packed(path: Path, piece: _Piece, suffix: str, compressor: _Compressor) -> _Packed:
+    target = path.with_name(f"{path.name}{SUFFIXES[piece.encoding]}-{suffix}")
     with target.open("wb") as file:
-        for chunk in _chunks(path):
+        for chunk in _chunks(path, piece):
             file.write(compressor.compress(chunk))
         file.write(compressor.flush())
-    return _Packed(encoding, target, target.stat().st_size)
+    return _Packed(piece.encoding, target, target.stat().st_size)
 
 
-def _smallest(tried: Iterable[_Packed], encoding: Encoding) -> _Packed:
-    """Return the smallest file of an encoding, and remove the others."""
-    smallest, *others = sorted(
-        (packed for packed in tried if packed.encoding == encoding),
-        key=lambda packed: packed.bytes,
-    )
+def _smallest(tried: Iterable[_Packed]) -> _Packed:
+    """Return the smallest of several, and remove the others."""
+    smallest, *others = sorted(tried, key=lambda packed: packed.bytes)
     for packed in others:
         packed.path.unlink()
     return smallest
+
+
+def _joined(pieces: Sequence[_Packed]) -> _Packed:
+    """Return the pieces as one file, the first one's."""
+    first, *others = pieces
+    with first.path.open("ab") as whole:
+        for packed in others:
+            with packed.path.open("rb") as file:
+                shutil.copyfileobj(file, whole)
+            packed.path.unlink()
+    return _Packed(first.encoding, first.path, sum(packed.bytes for packed in pieces))
 
 
 def _kept(several: Iterable[_Packed], path: Path, size: int) -> Iterator[Compressed]:
@@ -123,10 +166,11 @@ def _kept(several: Iterable[_Packed], path: Path, size: int) -> Iterator[Compres
         yield Compressed(encoding=packed.encoding, bytes=packed.bytes, sha256=_sha256(target))
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
+def _chunks(path: Path, piece: _Piece) -> Iterator[bytes]:
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            yield chunk
+        file.seek(piece.start)
+        for at in range(piece.start, piece.end, _CHUNK_BYTES):
+            yield file.read(min(_CHUNK_BYTES, piece.end - at))
 
 
 def _sha256(path: Path) -> str:

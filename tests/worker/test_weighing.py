@@ -7,7 +7,7 @@ import pytest
 import zstandard
 
 from app.jobs.formats import SUFFIXES
-from worker.weighing import weigh
+from worker.weighing import Stretch, weigh
 
 _UNPACK = {
     "gzip": gzip.decompress,
@@ -39,7 +39,7 @@ def test_xz_is_the_smallest_form_of_a_sparse_file_and_any_xz_unpacks_it(
     values[np.abs(values) < 33] = 0
     path.write_bytes(values.astype(dtype).tobytes())
 
-    weight = weigh(path, number_bytes=number_bytes)
+    weight = weigh(path, (Stretch(None, number_bytes),))
 
     sizes = {each.encoding: each.bytes for each in weight.compressed}
     assert sizes.keys() == {"gzip", "xz", "zstd"}
@@ -56,10 +56,30 @@ def test_xz_learns_from_the_byte_before_where_that_helps(tmp_path):
     lower_bits = generator.integers(0, 32, 50_000)
     path.write_bytes((32 * upper_bits + lower_bits).astype(np.uint8).tobytes())
 
-    weight = weigh(path, number_bytes=1)
+    weight = weigh(path, (Stretch(None, 1),))
 
     sizes = {each.encoding: each.bytes for each in weight.compressed}
     assert sizes["xz"] < 0.8 * weight.bytes, "five bits of eight, and what is unforeseen"
+
+
+def test_xz_packs_each_stretch_by_itself_and_they_unpack_as_one_file(tmp_path):
+    path = tmp_path / "model.int8.tflite"
+    values = np.random.default_rng(0).normal(0, 20, 40_000)
+    values[np.abs(values) < 33] = 0
+    path.write_bytes(values.astype(np.int8).tobytes() + values.astype(np.float32).tobytes())
+
+    apart = _xz_bytes(weigh(path, (Stretch(40_000, 1), Stretch(None, 4))))
+    assert apart < 0.98 * min(_xz_bytes(weigh(path, (Stretch(None, size),))) for size in (1, 4))
+
+    weigh(path, (Stretch(40_000, 1), Stretch(None, 4)))
+    packed = tmp_path / "model.int8.tflite.xz"
+    assert packed.stat().st_size == apart
+    assert lzma.decompress(packed.read_bytes()) == path.read_bytes()
+    assert len(list(tmp_path.iterdir())) == 4, "nothing that was tried is left"
+
+
+def _xz_bytes(weight):
+    return next(each.bytes for each in weight.compressed if each.encoding == "xz")
 
 
 def test_a_form_that_is_no_smaller_is_not_kept(tmp_path):

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import flatbuffers
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
@@ -25,6 +26,7 @@ from ai_edge_litert.interpreter import Interpreter
 from worker.data import Array
 from worker.formats.graph import Source
 from worker.formats.opened import SIGNATURE, Port, WeightCount
+from worker.weighing import Stretch
 
 Encoding = Literal["float32", "float16", "sparse"]
 
@@ -72,6 +74,11 @@ def write_int8(source: Source, path: Path) -> tuple[str, ...]:
     """
     converter = _converter(source)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    # One scale a matrix, as in LiteRT's own recurrent layers, where all else has one an output: it
+    # is no less exact, because state and inputs are rounded as well.
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = (  # noqa: SLF001
+        source.has_recurrence
+    )
     remarks = _on_batches(source)
     if source.samples is None:
         remarks = (*remarks, _NO_SAMPLES)
@@ -82,8 +89,38 @@ def write_int8(source: Source, path: Path) -> tuple[str, ...]:
     with warnings.catch_warnings():
         # The converter runs the samples through the interpreter of which it warns others.
         warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
-        path.write_bytes(converter.convert())
+        path.write_bytes(_with_short_names(converter.convert()))
     return remarks
+
+
+def int8_stretches(path: Path) -> tuple[Stretch, ...]:
+    """Return where in a file of ``write_int8`` the numbers of one byte are, and where floats.
+
+    Floats are biases, and scales, of which each output of a convolution has one.
+    """
+    content = np.memmap(path, np.uint8, "r")
+    ends = [
+        stored.ctypes.data + stored.nbytes - content.ctypes.data
+        for tensor, stored in _constants(content)
+        if tensor.Type() == schema.TensorType.INT8
+    ]
+    # Floats begin at multiples of four bytes.
+    end = min(-(-max(ends, default=0) // 4) * 4, content.size)
+    return Stretch(end, 1), Stretch(None, 4)
+
+
+def _with_short_names(content: bytes) -> bytes:
+    """Number the tensors that only LiteRT sees: the names of their layers take room when packed."""
+    model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    main, *inner = model.subgraphs
+    ports = {*main.inputs.tolist(), *main.outputs.tolist()}
+    hidden = [tensor for at, tensor in enumerate(main.tensors) if at not in ports]
+    for tensors in (hidden, *(graph.tensors for graph in inner)):
+        for number, tensor in enumerate(tensors):
+            tensor.name = str(number)
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), file_identifier=content[4:8])
+    return bytes(builder.Output())
 
 
 def _converter(source: Source) -> Any:
@@ -169,17 +206,23 @@ _DTYPES = {
 
 
 def _weights(path: Path) -> WeightCount:
-    content = np.fromfile(path, np.uint8)
-    model: Any = schema.Model.GetRootAs(content, 0)
     buffers: dict[int, WeightCount] = {}
+    for tensor, content in _constants(np.fromfile(path, np.uint8)):
+        dtype = _DTYPES.get(tensor.Type())
+        if dtype is not None:
+            # Of sparse tensors, the zeros are not stored.
+            buffers[tensor.Buffer()] = WeightCount(
+                math.prod(tensor.ShapeAsNumpy().tolist()),
+                int(np.count_nonzero(content.view(dtype))),
+            )
+    return sum(buffers.values(), WeightCount(0, 0))
+
+
+def _constants(content: Array) -> Iterator[tuple[Any, Array]]:
+    """Yield the tensors whose values a file has, and these as bytes of its content."""
+    model: Any = schema.Model.GetRootAs(content, 0)
     for graph in (model.Subgraphs(at) for at in range(model.SubgraphsLength())):
         for tensor in (graph.Tensors(at) for at in range(graph.TensorsLength())):
-            dtype = _DTYPES.get(tensor.Type())
             buffer = model.Buffers(tensor.Buffer())
-            if dtype is not None and buffer.DataLength():
-                stored = buffer.DataAsNumpy().view(dtype)
-                # Of sparse tensors, the zeros are not stored.
-                buffers[tensor.Buffer()] = WeightCount(
-                    math.prod(tensor.ShapeAsNumpy().tolist()), int(np.count_nonzero(stored))
-                )
-    return sum(buffers.values(), WeightCount(0, 0))
+            if buffer.DataLength():
+                yield tensor, buffer.DataAsNumpy()

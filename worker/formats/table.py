@@ -11,6 +11,7 @@ from app.jobs.formats import ArtifactFormat
 from worker.formats import by_keras, litert, onnx, saved_model, weights
 from worker.formats.graph import Source
 from worker.formats.opened import Opened
+from worker.weighing import Stretch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,8 @@ class Format:
     #: Root mean square of its outputs' difference from the pruned model's, at most, where those of
     #: the pruned model have a root mean square of 1.
     tolerance: float
-    #: Bytes of each of the numbers that its file mostly consists of.
-    number_bytes: int = 4
+    #: What the numbers are that its file consists of.
+    stretches: Callable[[Path], tuple[Stretch, ...]] = lambda _path: (Stretch(None, 4),)
     #: Whether the runtime lets each file choose its threads.
     has_threads: bool = True
 
@@ -46,10 +47,13 @@ FORMATS: dict[ArtifactFormat, Format] = {
         write=functools.partial(litert.write, encoding="float16"),
         open=litert.LiteRtFile,
         tolerance=1e-2,
-        number_bytes=2,
+        stretches=lambda _path: (Stretch(None, 2),),
     ),
     "litert_int8": Format(
-        write=litert.write_int8, open=litert.LiteRtFile, tolerance=0.2, number_bytes=1
+        write=litert.write_int8,
+        open=litert.LiteRtFile,
+        tolerance=0.2,
+        stretches=litert.int8_stretches,
     ),
     "litert_sparse": Format(
         write=functools.partial(litert.write, encoding="sparse"),

@@ -190,6 +190,18 @@ def test_int8_quantises_convolutions_too_and_computes_with_integers_where_it_has
     assert with_data.stat().st_size < 1.6 * weight_bytes
 
 
+@pytest.mark.parametrize("kind", [_convolutional, _recurrent])
+def test_what_int8_calls_tensors_that_nobody_sees_takes_no_room(made, tmp_path, kind):
+    path = tmp_path / "file"
+
+    FORMATS["litert_int8"].write(made(kind).source(), path)
+
+    names = [
+        tensor["name"] for tensor in litert.LiteRtFile(path, 1)._interpreter.get_tensor_details()
+    ]
+    assert sum(len(name) > 3 for name in names) == 2, "what goes in, and what comes out"
+
+
 def test_sparse_files_are_less_than_half_of_dense_ones(made, tmp_path):
     for form in ("litert", "litert_sparse"):
         FORMATS[form].write(made(_convolutional).source(), tmp_path / form)
