@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from app.jobs.artifacts import StoredArtifact
@@ -51,15 +52,16 @@ class Attempt:
     def carry_out(self) -> Job:
         """Prune, verify, publish; return the job as it is then."""
         model, dataset = self.files.uploads()
-        translated = self._translated(model) if model.summary.changes_for_keras_3 else None
-        with self.runners.take() as runner:
+        take = partial(self.runners.take, weight_bytes=model.summary.weight_bytes)
+        translated = self._translated(model, take) if model.summary.changes_for_keras_3 else None
+        with take() as runner:
             # Fetched while a runner that is not ready yet imports what it needs.
             asked = self._prune_order(model, dataset, translated, folder=runner.folder)
             pruned = self.dialogue.follow(runner, asked, answer=Pruned)
             kept = _moved_order(_verify_order(asked, pruned), to=self.files.folder)
-        others = OtherFiles(runners=self.runners, dialogue=self.dialogue, source=kept)
+        others = OtherFiles(take=take, dialogue=self.dialogue, source=kept)
         written = others.convert(form for form in kept.spec.artifacts if form != "keras")
-        with self.runners.take() as runner:
+        with take() as runner:
             order = _moved_order(kept, to=runner.folder)
             verified = self.dialogue.follow(runner, order, answer=Verified)
             self._take_compressed(verified.artifact, runner)
@@ -83,9 +85,9 @@ class Attempt:
         if noted := tuple(notices):
             self.files.store.record(self.files.claim, notices=noted)
 
-    def _translated(self, model: StoredModel) -> Path:
+    def _translated(self, model: StoredModel, take: Callable[[], Runner]) -> Path:
         """Return the model of Keras 2 as one of Keras 3, out of every runner's reach."""
-        with self.runners.take() as runner:
+        with take() as runner:
             order = TranslateOrder(
                 folder=runner.folder,
                 model=self.files.fetched(model, runner.folder / "uploaded.h5"),

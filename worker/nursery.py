@@ -4,8 +4,9 @@ It imports TensorFlow and Keras once, which takes seconds, and a runner that is 
 them at once. It computes nothing and opens nobody's file: what its runners share is what each would
 have imported. The first that each does is to be confined to a folder of its own.
 
-The worker asks by a socket, which is this process's stdin. A message is the path of the folder,
-with three descriptors: what is to be stdin, stdout and stderr of the runner. The answer is its id.
+The worker asks by a socket, which is this process's stdin. A message is the path of the folder and
+what the runner's environment is to have besides, as ``name=value``, with NUL between; and
+three descriptors: what is to be stdin, stdout and stderr of the runner. The answer is its id.
 Runners are the worker's children, and not this process's: it is the worker that hears of their end.
 """
 
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from app.jobs.confinement import kernel
@@ -27,7 +28,7 @@ from app.jobs.confinement.process import confine_to
 from worker import runner
 from worker.spawning import RUNNER, folders_of
 
-_MOST_BYTES = 4096  # of a path
+_MOST_BYTES = 8192  # of a path, and a little more
 _STREAMS = (0, 1, 2)
 _LOOK_SECONDS = 0.0005
 
@@ -46,12 +47,17 @@ def main() -> int:
             message, streams, _, _ = socket.recv_fds(asked, _MOST_BYTES, len(_STREAMS))
             if not message:
                 return 0
-            asked.send(_forked(Path(os.fsdecode(message)), streams, worker))
+            folder, *more = os.fsdecode(message).split("\0")
+            # TensorFlow looks when it first computes, and here it never does.
+            environment = {name: value for name, _, value in (each.partition("=") for each in more)}
+            asked.send(_forked(Path(folder), environment, streams, worker))
             for stream in streams:
                 os.close(stream)
 
 
-def _forked(folder: Path, streams: Sequence[int], worker: int) -> bytes:
+def _forked(
+    folder: Path, environment: Mapping[str, str], streams: Sequence[int], worker: int
+) -> bytes:
     """Return the id of a new runner, or, with a minus, why there is none, as ``errno`` has it.
 
     Its parent here ends at once, and so it becomes a child of the worker, which sees to orphans.
@@ -64,14 +70,16 @@ def _forked(folder: Path, streams: Sequence[int], worker: int) -> bytes:
         os.close(tells)
         return b"-%d" % error.errno
     if between == 0:
-        _fork_and_end(folder, streams, worker, tells)
+        _fork_and_end(folder, environment, streams, worker, tells)
     os.close(tells)
     with os.fdopen(told, "rb") as answer:
         os.waitpid(between, 0)
         return answer.read()
 
 
-def _fork_and_end(folder: Path, streams: Sequence[int], worker: int, tells: int) -> None:
+def _fork_and_end(
+    folder: Path, environment: Mapping[str, str], streams: Sequence[int], worker: int, tells: int
+) -> None:
     try:
         between = os.getpid()
         if pid := os.fork():
@@ -79,14 +87,14 @@ def _fork_and_end(folder: Path, streams: Sequence[int], worker: int, tells: int)
         else:
             while os.getppid() == between:
                 time.sleep(_LOOK_SECONDS)
-            os._exit(_run(folder, streams, worker))
+            os._exit(_run(folder, environment, streams, worker))
     except OSError as error:
         os.write(tells, b"-%d" % error.errno)
     finally:
         os._exit(0)
 
 
-def _run(folder: Path, streams: Sequence[int], worker: int) -> int:
+def _run(folder: Path, environment: Mapping[str, str], streams: Sequence[int], worker: int) -> int:
     """Become a runner; return the exit status."""
     try:
         kernel.die_with_parent(signal.SIGKILL)
@@ -99,7 +107,7 @@ def _run(folder: Path, streams: Sequence[int], worker: int) -> int:
         os.closerange(len(_STREAMS), os.sysconf("SC_OPEN_MAX"))
         Path("/proc/self/comm").write_text(RUNNER)
         os.chdir(folder)
-        os.environ.update(folders_of(folder))
+        os.environ.update({**folders_of(folder), **environment})
         tempfile.tempdir = None
         confine_to(folder)
         return runner.main()

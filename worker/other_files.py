@@ -33,7 +33,7 @@ from worker.messages import (
     VerifyOrder,
     dense_name,
 )
-from worker.runners import Runner, RunnerPool
+from worker.runners import Runner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +41,13 @@ class OtherFiles:
     """What becomes of the formats that were asked for besides ``keras``.
 
     Args:
-        runners: Who does the work.
+        take: Returns a runner to do the work.
         dialogue: How it is talked to.
         source: The order to verify the file that they are made from.
         faults: Filled with why some of them will not be published.
     """
 
-    runners: RunnerPool
+    take: Callable[[], Runner]
     dialogue: Dialogue
     source: VerifyOrder
     faults: list[Notice] = field(default_factory=list)
@@ -56,7 +56,7 @@ class OtherFiles:
         """Have the files written into the folder of the source; return those that were."""
         waiting, written = list(formats), list[ConvertedFile]()
         while waiting:
-            with self.runners.take() as runner, self._lent(runner):
+            with self.take() as runner, self._lent(runner):
                 order = ConvertOrder(
                     folder=runner.folder,
                     model=runner.folder / self.source.artifact.name,
@@ -73,7 +73,7 @@ class OtherFiles:
         waiting, checked = list(files), list[ArtifactResult]()
         while waiting:
             theirs = [path for file in waiting for path in (file.path, file.dense) if path]
-            with self.runners.take() as runner, self._lent(runner, theirs):
+            with self.take() as runner, self._lent(runner, theirs):
                 order = CheckOrder(
                     folder=runner.folder,
                     model=runner.folder / self.source.artifact.name,

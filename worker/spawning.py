@@ -54,15 +54,15 @@ class Process(Protocol):
         ...
 
 
-#: Starts a runner that works in a folder.
-Spawn: TypeAlias = Callable[[Path, Streams], Process]
+#: Starts a runner that works in a folder, with so much more in its environment.
+Spawn: TypeAlias = Callable[[Path, Streams, Mapping[str, str]], Process]
 
 
 def by_command(command: Sequence[str]) -> Spawn:
     """Return what starts a runner as a program of its own."""
 
-    def spawn(folder: Path, streams: Streams) -> Process:
-        return _started(command, folder, streams)
+    def spawn(folder: Path, streams: Streams, more: Mapping[str, str]) -> Process:
+        return _started(command, folder, streams, more)
 
     return spawn
 
@@ -94,7 +94,7 @@ class Nursery:
         self._end()
         self._log.close()
 
-    def spawn(self, folder: Path, streams: Streams) -> Process:
+    def spawn(self, folder: Path, streams: Streams, more: Mapping[str, str]) -> Process:
         """Start a runner, see ``Spawn``; the first one comes when all is imported.
 
         Raises:
@@ -106,7 +106,8 @@ class Nursery:
             self._end()
             self._process, self._socket = self._start()
         try:
-            socket.send_fds(self._socket, [os.fsencode(folder)], streams)
+            words = [str(folder), *(f"{name}={value}" for name, value in more.items())]
+            socket.send_fds(self._socket, [os.fsencode("\0".join(words))], streams)
             answer = int(self._socket.recv(_LOGGED_BYTES) or b"0")
         except (OSError, ValueError) as error:
             raise self._death() from error
@@ -121,7 +122,7 @@ class Nursery:
         ours.settimeout(_PATIENCE_SECONDS)
         with theirs:
             log = self._log.fileno()
-            return _started(self._command, self._folder, (theirs.fileno(), log, log)), ours
+            return _started(self._command, self._folder, (theirs.fileno(), log, log), {}), ours
 
     def _death(self) -> RunnerDiedError:
         self._end()
@@ -172,7 +173,9 @@ class _Forked:
         return status
 
 
-def _started(command: Sequence[str], folder: Path, streams: Streams) -> subprocess.Popen[bytes]:
+def _started(
+    command: Sequence[str], folder: Path, streams: Streams, more: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
     stdin, stdout, stderr = streams
     return subprocess.Popen(
         command,
@@ -180,7 +183,7 @@ def _started(command: Sequence[str], folder: Path, streams: Streams) -> subproce
         stdout=stdout,
         stderr=stderr,
         cwd=folder,
-        env=_environment(folder),
+        env={**_environment(folder), **more},
         # A Ctrl-C is for the worker, which then decides about its runners.
         start_new_session=True,
     )

@@ -206,15 +206,36 @@ def test_the_spare_is_taken_and_another_made_ready(pool, tmp_path):
     pool.mend()
     spare = pool._spare
 
-    with pool.take() as runner:
+    with pool.take(weight_bytes=1000) as runner:
         assert runner is spare
         assert pool._spare.is_alive
         assert _runners_in(tmp_path) == 2
 
 
 def test_without_a_spare_a_runner_is_started(pool):
-    with pool.take() as runner:
+    with pool.take(weight_bytes=1000) as runner:
         assert _next(runner) == Ready()
+
+
+def test_a_large_model_gets_a_runner_that_gives_memory_back_and_the_spare_stays(tmp_path):
+    kind = """
+        import os
+        print('{"kind": "ready"}', os.environ.get("TF_ONEDNN_USE_SYSTEM_ALLOCATOR"), sep="\\n")
+        input()
+    """
+    pool = RunnerPool(tmp_path / "work", spawn=_script(kind))
+    pool.mend()
+    spare = pool._spare
+
+    with pool.take(weight_bytes=1 << 28) as large:
+        assert pool._spare is spare
+        told = [large._next_line(time.monotonic() + 20) for _ in range(2)]
+    with pool.take(weight_bytes=(1 << 28) - 1) as small:
+        assert small is spare
+        told += [small._next_line(time.monotonic() + 20) for _ in range(2)]
+    pool.close()
+
+    assert told[1::2] == [b"1", b"None"]
 
 
 def test_mending_twice_keeps_one_spare(pool, tmp_path):
@@ -244,7 +265,7 @@ def test_a_spare_that_died_is_replaced(pool):
 def test_a_spare_that_died_is_not_handed_out(pool):
     dead = _with_a_dead_spare(pool)
 
-    with pool.take() as runner:
+    with pool.take(weight_bytes=1000) as runner:
         assert _next(runner) == Ready()
         assert not dead.folder.exists()
 

@@ -111,6 +111,28 @@ def test_a_runner_works_in_its_folder_and_knows_no_other(nursery, tmp_path, monk
     assert b"secret" not in environ
 
 
+@pytest.mark.parametrize("is_sparing", [True, False])
+def test_a_sparing_runner_gives_back_what_tensorflow_has_freed(nursery, tmp_path, is_sparing):
+    body = """
+        import re, tensorflow as tf
+        def held():
+            with open("/proc/self/status") as status:
+                return int(re.search(r"RssAnon:\\s+([0-9]+)", status.read())[1]) // 1024
+        tf.ones(1000).numpy()
+        before = held()
+        several = [tf.ones(1 << 22) for _ in range(16)]
+        most = held()
+        del several
+        notice(held=most - before, kept=held() - before)
+        sys.stdin.read()
+    """
+    with Runner(tmp_path, spawn=nursery(body).spawn, is_sparing=is_sparing) as runner:
+        told = _told(runner)
+
+    assert told["held"] > 240
+    assert (told["kept"] < 32) is is_sparing, "in MiB"
+
+
 @pytest.mark.parametrize(
     ("ending", "words"),
     [
