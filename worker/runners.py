@@ -252,9 +252,9 @@ class RunnerPool:
             RunnerDiedError: none can be started.
             OSError: there is no room for another one.
         """
-        if weight_bytes >= _LARGE_BYTES:
-            return Runner(self._folder, spawn=self._spawn, is_sparing=True)
         with self._lock:
+            if weight_bytes >= _LARGE_BYTES:
+                return self._start(is_sparing=True)
             runner, self._spare = self._living_spare() or self._start(), None
         self.mend()
         return runner
@@ -284,5 +284,5 @@ class RunnerPool:
             return None
         return self._spare
 
-    def _start(self) -> Runner:
-        return Runner(self._folder, spawn=self._spawn)
+    def _start(self, *, is_sparing: bool = False) -> Runner:
+        return Runner(self._folder, spawn=self._spawn, is_sparing=is_sparing)

@@ -1,8 +1,8 @@
-"""A stand-in for ``worker.runner``: it takes orders and answers them, and prunes nothing.
+"""The nursery as it is, but for what it has forked: ``python -P -m bench.scale.nursery SECONDS``.
 
-It loads neither TensorFlow nor this project, so that what is measured is the service around a
-runner. Run by path, with the seconds that its work is to take; it sleeps them, as a runner does
-whose GPU is busy.
+That is a stand-in for ``worker.runner``: it takes orders and answers them, and prunes nothing. It
+is without TensorFlow, so that what is measured is the service around a runner. Its work takes the
+given seconds; it sleeps them, as a runner does whose GPU is busy.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ import sys
 import time
 from pathlib import Path
 
+from worker import nursery, runner
+
 _CONTENT = b"pruned"
 
 
-def main() -> None:
-    """Carry out one order, as far as its supervisor can see."""
+def main() -> int:
+    """Carry out one order, as far as its supervisor can see; return the exit status."""
     _say(kind="ready")
     line = sys.stdin.readline()
-    if not line:
-        return
-    order = json.loads(line)
-    if order["kind"] == "prune":
-        _prune(order, float(sys.argv[1]))
-    else:
-        _verify()
+    if line:
+        order = json.loads(line)
+        if order["kind"] == "prune":
+            _prune(order, float(sys.argv[1]))
+        else:
+            _verify()
+    return 0
 
 
 def _prune(order: dict[str, str], seconds: float) -> None:
@@ -67,4 +69,5 @@ def _say(**message: object) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    runner.prepare, runner.main = lambda: None, main
+    sys.exit(nursery.main())
