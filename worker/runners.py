@@ -256,7 +256,8 @@ class RunnerPool:
             if weight_bytes >= _LARGE_BYTES:
                 return self._start(is_sparing=True)
             runner, self._spare = self._living_spare() or self._start(), None
-        self.mend()
+        # Whoever took this one does not wait until the next is forked.
+        threading.Thread(target=self.mend, name="spare", daemon=True).start()
         return runner
 
     def mend(self) -> None:

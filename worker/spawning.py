@@ -30,7 +30,7 @@ PROGRAM = (sys.executable, "-P", "-m", "worker.runner")
 _KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 #: How long TensorFlow may take to be imported, from a slow disk for one.
 _PATIENCE_SECONDS = 120.0
-_LOOK_SECONDS = 0.01
+_LOOK_SECONDS = 0.001
 _LOGGED_BYTES = 4000
 
 #: What is to be stdin, stdout and stderr of a process.

@@ -208,6 +208,7 @@ def test_the_spare_is_taken_and_another_made_ready(pool, tmp_path):
 
     with pool.take(weight_bytes=1000) as runner:
         assert runner is spare
+        _wait_until(lambda: pool._spare is not None)
         assert pool._spare.is_alive
         assert _runners_in(tmp_path) == 2
 
