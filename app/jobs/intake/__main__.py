@@ -1,16 +1,19 @@
 """The process that checks one file: ``python -m app.jobs.intake``.
 
 It imports what it needs, waits for one question on stdin, ``{"kind": "model", "path": …}`` or
-``{"kind": "dataset", …}``, and answers with one JSON object: a summary or a refusal. Untrusted
-bytes are parsed here, so it is confined once it knows which file it is asked about: that file is
-all it can read besides libraries, and its own folder is all it can write to.
+``{"kind": "dataset", …}``, and answers with one JSON object: a summary, a refusal, or that there
+is no room to unpack the file. Untrusted bytes are parsed here, so it is confined once it knows
+which file it is asked about: that file is all it can read besides libraries, and its own folder is
+all it can write to.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 import sys
+import tempfile
 from pathlib import Path
 
 from app.jobs.confinement.process import Reach, confine, libraries
@@ -19,6 +22,7 @@ from app.jobs.errors import RefusedFileError
 #: Address space; the check itself stays below 200 MiB.
 _MAX_MEMORY_BYTES = 4 * 2**30
 _MAX_MESSAGE = 1000
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def main() -> int:
@@ -34,6 +38,8 @@ def main() -> int:
     asked = json.loads(question)
     path = Path(asked["path"])
     confine(Reach(readable=(path, *libraries()), writable=(Path.cwd(),)))
+    # Left alone, tempfile would try it out, and not say what was amiss.
+    tempfile.tempdir = str(Path.cwd())
     summarise = {"model": summarise_model, "dataset": summarise_dataset}[asked["kind"]]
     try:
         answer = {"summary": summarise(path).model_dump(mode="json")}
@@ -41,6 +47,11 @@ def main() -> int:
         answer = _refusal(error)
     except MemoryError:
         answer = _refusal(_swollen())
+    except OSError as error:
+        # What is wrong with the file itself is a refusal by now.
+        if error.errno not in _NO_ROOM:
+            raise
+        answer = {"no_room": error.strerror}
     sys.stdout.write(json.dumps(answer))
     return 0
 

@@ -11,7 +11,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,10 +106,18 @@ class Archive:
             return stream.read()
 
     def copy(self, name: str, to: BinaryIO) -> None:
-        """Write the content of a member to ``to``, block by block."""
+        """Write the content of a member to ``to``, block by block.
+
+        Raises:
+            RefusedFileError: ``damaged``.
+            OSError: ``to`` takes no more, which says nothing about the archive.
+        """
+        to.writelines(self._blocks(name))
+
+    def _blocks(self, name: str) -> Iterator[bytes]:
         with self.open(name) as stream:
             while block := stream.read(_BLOCK_BYTES):
-                to.write(block)
+                yield block
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel
 
-from app.jobs.errors import RefusedFileError
+from app.jobs.errors import RefusedFileError, StorageFullError
 from app.jobs.uploads import DatasetSummary, ModelSummary
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,7 @@ class Checks:
 
         Raises:
             RefusedFileError: it cannot be taken, or the check did not come to an end.
+            StorageFullError: the disk has no room to unpack it.
         """
         return self._check("model", path, ModelSummary)
 
@@ -65,6 +66,7 @@ class Checks:
 
         Raises:
             RefusedFileError: it cannot be taken, or the check did not come to an end.
+            StorageFullError: the disk has no room to unpack it.
         """
         return self._check("dataset", path, DatasetSummary)
 
@@ -91,6 +93,9 @@ class Checks:
             answer = checker.ask(kind, path, timeout_seconds=self._timeout_seconds)
         finally:
             checker.end()
+        if "no_room" in answer:
+            message = f"there is no room to unpack what is checked: {answer['no_room']}"
+            raise StorageFullError(message)
         if "refusal" in answer:
             raise RefusedFileError(**answer["refusal"])
         return summary.model_validate(answer["summary"])

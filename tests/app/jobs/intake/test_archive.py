@@ -1,5 +1,6 @@
 import struct
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -174,3 +175,14 @@ def test_an_archive_without_its_end_is_truncated(path):
     path.write_bytes(path.read_bytes()[:-30])
 
     assert _refusal(path).code == "truncated"
+
+
+def test_what_takes_no_more_is_not_taken_for_a_damaged_archive(path):
+    _write(path, "member", content=bytes(100_000))
+
+    with (
+        Path("/dev/full").open("wb", buffering=0) as full,
+        open_archive(path) as archive,
+        pytest.raises(OSError, match="No space left"),
+    ):
+        archive.copy("member", full)

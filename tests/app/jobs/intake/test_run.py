@@ -1,4 +1,5 @@
 import io
+import resource
 import struct
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from app.jobs.errors import RefusedFileError
+from app.jobs.errors import RefusedFileError, StorageFullError
 from app.jobs.intake import run
 from app.jobs.intake.model import summarise_model
 from app.jobs.intake.run import Checks
@@ -62,6 +63,17 @@ def test_a_file_that_breaks_the_process_is_a_refusal(checks, tmp_path):
         checks.model(tmp_path / "absent.keras")
 
     assert caught.value.code == "check_crashed"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is done without telling")
+def test_a_full_disk_is_no_fault_of_the_file(models):
+    with Checks(timeout_seconds=60) as checks:
+        checks.fill()
+        for checker in checks._ready:
+            resource.prlimit(checker._process.pid, resource.RLIMIT_FSIZE, (0, 0))
+
+        with pytest.raises(StorageFullError, match="File too large"):
+            checks.model(models / "cnn.keras")
 
 
 def test_a_file_that_asks_for_more_memory_than_there_is_is_refused_in_words(checks, tmp_path):
