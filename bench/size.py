@@ -57,8 +57,10 @@ PATTERNS = ("0.8", "0.9", "0.95", "2:4")
 PACKED_INSIDE: frozenset[ArtifactFormat] = frozenset({"keras", "weights", "weights_int8"})
 FINE_TUNED = ("mnist_cnn", "0.9")
 
-#: What the preflight predicts, and every file is made of.
-ALL_FORMATS: tuple[ArtifactFormat, ...] = get_args(ArtifactFormat)
+#: What the preflight predicts, and every file is made of; no filters are taken out here.
+ALL_FORMATS: tuple[ArtifactFormat, ...] = tuple(
+    form for form in get_args(ArtifactFormat) if form != "keras_compact"
+)
 
 
 @dataclass(frozen=True)

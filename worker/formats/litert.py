@@ -11,6 +11,7 @@ free batch its loops could not be written without Flex.
 from __future__ import annotations
 
 import functools
+import gc
 import math
 import warnings
 from collections.abc import Iterator, Mapping
@@ -89,7 +90,11 @@ def write_int8(source: Source, path: Path) -> tuple[str, ...]:
     with warnings.catch_warnings():
         # The converter runs the samples through the interpreter of which it warns others.
         warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated", UserWarning)
-        path.write_bytes(_with_short_names(converter.convert()))
+        path.write_bytes(converter.convert())
+    # Of a large model it holds several copies.
+    del converter
+    gc.collect()
+    _shorten_names(path)
     return remarks
 
 
@@ -109,8 +114,9 @@ def int8_stretches(path: Path) -> tuple[Stretch, ...]:
     return Stretch(end, 1), Stretch(None, 4)
 
 
-def _with_short_names(content: bytes) -> bytes:
+def _shorten_names(path: Path) -> None:
     """Number the tensors that only LiteRT sees: the names of their layers take room when packed."""
+    content = np.memmap(path, np.uint8, "r")
     model: Any = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     main, *inner = model.subgraphs
     ports = {*main.inputs.tolist(), *main.outputs.tolist()}
@@ -118,9 +124,12 @@ def _with_short_names(content: bytes) -> bytes:
     for tensors in (hidden, *(graph.tensors for graph in inner)):
         for number, tensor in enumerate(tensors):
             tensor.name = str(number)
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), file_identifier=content[4:8])
-    return bytes(builder.Output())
+    builder = flatbuffers.Builder(content.size)
+    builder.Finish(model.Pack(builder), file_identifier=content[4:8].tobytes())
+    # Another file: the first is still mapped.
+    shorter = path.with_name(f"{path.name}-shorter")
+    shorter.write_bytes(builder.Output())
+    shorter.replace(path)
 
 
 def _converter(source: Source) -> Any:
