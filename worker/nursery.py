@@ -8,6 +8,7 @@ The worker asks by a socket, which is this process's stdin. A message is the pat
 what the runner's environment is to have besides, as ``name=value``, with NUL between; and
 three descriptors: what is to be stdin, stdout and stderr of the runner. The answer is its id.
 Runners are the worker's children, and not this process's: it is the worker that hears of their end.
+It ends when nobody holds the other end of the socket, and so with the worker.
 """
 
 from __future__ import annotations
@@ -35,7 +36,6 @@ _LOOK_SECONDS = 0.0005
 
 def main() -> int:
     """Fork a runner whenever one is asked for, until nobody is there who could."""
-    kernel.die_with_parent(signal.SIGKILL)
     worker = os.getppid()
     with socket.socket(fileno=os.dup(sys.stdin.fileno())) as asked:
         # What is read from it from now on would be messages.
@@ -49,7 +49,7 @@ def main() -> int:
                 return 0
             folder, *more = os.fsdecode(message).split("\0")
             # TensorFlow looks when it first computes, and here it never does.
-            environment = {name: value for name, _, value in (each.partition("=") for each in more)}
+            environment = dict(each.split("=", 1) for each in more)
             asked.send(_forked(Path(folder), environment, streams, worker))
             for stream in streams:
                 os.close(stream)

@@ -84,7 +84,7 @@ def weigh(path: Path, stretches: Sequence[Stretch] = (Stretch(None, 4),)) -> Wei
 _LZMA2 = {"id": lzma.FILTER_LZMA2, "dict_size": 4096, "nice_len": 273, "depth": 1}
 #: By the bytes of a number, what each place in it tells of its byte, and what the byte before does.
 #: Of single bytes now the one is smaller and now the other: the second where floats (scales,
-#: biases) are a tenth of what there is to say, as in MobileNet, by 3 %; else the first, by 1 %.
+#: biases) are a tenth of what there is to say, as in MobileNet, by 2 %; else the first, by 1 %.
 _PLACES = {
     1: (
         {"lc": 0, "lp": 0, "pb": 0, "mf": lzma.MF_BT2},

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,27 @@ def test_a_nursery_that_died_is_started_again_and_its_runners_live_on(nursery, t
     assert "is started again" in caplog.text
 
 
+def test_a_nursery_outlives_the_thread_that_started_it_again(nursery, tmp_path, caplog):
+    one = nursery()
+    one._process.kill()
+    one._process.wait()
+
+    def start_again():
+        with Runner(tmp_path, spawn=one.spawn) as runner:
+            assert _next(runner) == Ready()
+
+    # As a spare is made: the kernel takes a process' parent to be the thread that started it.
+    thread = threading.Thread(target=start_again)
+    thread.start()
+    thread.join()
+
+    with pytest.raises(subprocess.TimeoutExpired):
+        one._process.wait(0.5)
+    with Runner(tmp_path, spawn=one.spawn) as runner:
+        assert _next(runner) == Ready()
+    assert caplog.text.count("is started again") == 1
+
+
 def test_a_nursery_that_dies_as_it_is_asked_starts_no_runner(nursery, tmp_path, caplog):
     one = nursery("import no_such_module")
     one._command = (sys.executable, "-c", "import no_such_module")
@@ -199,7 +221,7 @@ def test_a_nursery_that_does_not_answer_is_given_up(nursery, tmp_path, monkeypat
         Runner(tmp_path, spawn=one.spawn)
 
 
-def test_a_runner_ends_with_its_worker(tmp_path):
+def test_nursery_and_runner_end_with_their_worker(tmp_path):
     script = f"""
         import sys, time
         from pathlib import Path
@@ -207,20 +229,21 @@ def test_a_runner_ends_with_its_worker(tmp_path):
         from worker.spawning import Nursery
         command = (sys.executable, "-P", "-c", {_STAND_IN.format(body="    " + _SLEEP)!r})
         folder = Path({str(tmp_path)!r})
-        runner = Runner(folder, spawn=Nursery(folder / "nursery", command=command).spawn)
+        nursery = Nursery(folder / "nursery", command=command)
+        runner = Runner(folder, spawn=nursery.spawn)
         runner.receive(timeout_seconds=30)
-        print(runner.pid, flush=True)
+        print(nursery._process.pid, runner.pid, flush=True)
         time.sleep(60)
     """
     worker = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True
     )
     with worker:
-        pid = int(worker.stdout.readline())
-        descriptor = os.pidfd_open(pid)
+        descriptors = [os.pidfd_open(int(pid)) for pid in worker.stdout.readline().split()]
         worker.kill()
 
-    assert _ends(descriptor)
+    assert len(descriptors) == 2
+    assert all(_ends(descriptor) for descriptor in descriptors)
 
 
 def _ends(descriptor):
