@@ -202,6 +202,24 @@ def test_what_int8_calls_tensors_that_nobody_sees_takes_no_room(made, tmp_path, 
     assert sum(len(name) > 3 for name in names) == 2, "what goes in, and what comes out"
 
 
+@pytest.mark.parametrize("with_samples", [True, False])
+def test_scales_of_int8_weights_have_the_significant_bits_of_float16(made, tmp_path, with_samples):
+    path = tmp_path / "file"
+    model = made(_convolutional)
+
+    FORMATS["litert_int8"].write(model.source(with_samples=with_samples), path)
+
+    kernel = model.model.layers[-2].kernel.numpy()  # large enough to be quantized in both
+    (scales,) = (
+        tensor["quantization_parameters"]["scales"]
+        for tensor in litert.LiteRtFile(path, 1)._interpreter.get_tensor_details()
+        if tensor["shape"].tolist() == [*kernel.T.shape]
+    )
+    fractions, _ = np.frexp(scales)
+    assert (fractions * 2**11 == np.round(fractions * 2**11)).all()
+    assert scales == pytest.approx(np.abs(kernel).max(axis=0) / 127, rel=2**-12)
+
+
 def test_sparse_files_are_less_than_half_of_dense_ones(made, tmp_path):
     for form in ("litert", "litert_sparse"):
         FORMATS[form].write(made(_convolutional).source(), tmp_path / form)
