@@ -7,25 +7,26 @@ of one prediction of one sample, the distance between its quartiles, and how man
 the dense twin in the same format, and as the dense network in LiteRT float32; two at a time, in
 turns.
 
-==================  =========================================  ===============
-network             layers                                     pruned in
-==================  =========================================  ===============
-dense_unstructured  3 x Dense 1024                             single weights
-dense_block_4_1     the same                                   blocks of (4, 1)
-wider_block_4_1     3 x Dense 2048                             blocks of (4, 1)
-widest_block_4_1    3 x Dense 3072                             blocks of (4, 1)
-conv_1x1            a 3x3 convolution with stride 2, 6 of 1x1  single weights
-conv_1x1_channel    the same                                   filters
-mnist_cnn           the 12 MB CNN for MNIST                    blocks of (4, 1)
-mnist_cnn_channel   the same                                   filters
-==================  =========================================  ===============
+=======================  =========================================  ===============
+network                  layers                                     pruned in
+=======================  =========================================  ===============
+dense_unstructured       3 x Dense 2048, 50 MB                      single weights
+dense_block_4_1          the same                                   blocks of (4, 1)
+dense_block_4_1_small    3 x Dense 1024, 13 MB                      blocks of (4, 1)
+dense_block_4_1_large    3 x Dense 3072, 113 MB                     blocks of (4, 1)
+conv_1x1_unstructured    a 3x3 convolution with stride 2, 6 of 1x1  single weights
+conv_1x1                 the same                                   filters
+mnist_cnn_block_4_1      the 12 MB CNN for MNIST                    blocks of (4, 1)
+mnist_cnn                the same                                   filters
+=======================  =========================================  ===============
 
 TensorFlow does not choose threads by file, so ``keras`` and ``saved_model`` are left out.
 
 The last line is JSON: for each network, how many times as fast ``litert_sparse``, by filters
 ``litert``, is as the dense one in float32. The aims are 3 for ``dense_block_4_1`` and 1.4 for
-networks of 1x1 convolutions. Single weights do not reach that on x86 with AVX, where XNNPACK has
-no sparse convolutions (its issue 3170).
+``conv_1x1``. A dense network that the processor's cache holds gains less by being small: so the
+small one is measured too. Single weights of 1x1 convolutions gain nothing on x86 with AVX, where
+XNNPACK has no sparse convolutions (its issue 3170).
 """
 
 from __future__ import annotations
@@ -89,14 +90,14 @@ def pointwise() -> keras.Model:
 
 
 CASES = {
-    "dense_unstructured": Case(lambda: perceptron(1024), pc.Unstructured()),
-    "dense_block_4_1": Case(lambda: perceptron(1024), pc.Block(block_size=(4, 1))),
-    "wider_block_4_1": Case(lambda: perceptron(2048), pc.Block(block_size=(4, 1))),
-    "widest_block_4_1": Case(lambda: perceptron(3072), pc.Block(block_size=(4, 1))),
-    "conv_1x1": Case(pointwise, pc.Unstructured()),
-    "conv_1x1_channel": Case(pointwise, pc.Channel()),
-    "mnist_cnn": Case(mnist_cnn, pc.Block(block_size=(4, 1))),
-    "mnist_cnn_channel": Case(mnist_cnn, pc.Channel()),
+    "dense_unstructured": Case(lambda: perceptron(2048), pc.Unstructured()),
+    "dense_block_4_1": Case(lambda: perceptron(2048), pc.Block(block_size=(4, 1))),
+    "dense_block_4_1_small": Case(lambda: perceptron(1024), pc.Block(block_size=(4, 1))),
+    "dense_block_4_1_large": Case(lambda: perceptron(3072), pc.Block(block_size=(4, 1))),
+    "conv_1x1_unstructured": Case(pointwise, pc.Unstructured()),
+    "conv_1x1": Case(pointwise, pc.Channel()),
+    "mnist_cnn_block_4_1": Case(mnist_cnn, pc.Block(block_size=(4, 1))),
+    "mnist_cnn": Case(mnist_cnn, pc.Channel()),
 }
 
 
@@ -108,7 +109,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=CASES, default=list(CASES))
     networks = parser.parse_args().networks
     print(
-        f"{'network':<20}{'format':<15}{'bytes':>11}{'ms':>9}{'spread':>9}"
+        f"{'network':<23}{'format':<15}{'bytes':>11}{'ms':>9}{'spread':>9}"
         f"{'dense ms':>10}{'/ dense':>9}{'/ float32':>11}"
     )
     ratios = {name: _measured(name, CASES[name]) for name in networks}
@@ -185,7 +186,7 @@ def _raced(
     ratio = _ratio(beside_float32)
     timing = beside_twin.pruned
     print(
-        f"{name:<20}{form:<15}{files.pruned.stat().st_size:>11,}{timing.median_ms:>9.3f}"
+        f"{name:<23}{form:<15}{files.pruned.stat().st_size:>11,}{timing.median_ms:>9.3f}"
         f"{timing.spread_ms:>9.3f}{beside_twin.dense.median_ms:>10.3f}"
         f"{_ratio(beside_twin):>9.2f}{ratio:>11.2f}",
         flush=True,
