@@ -83,11 +83,11 @@ def weigh(path: Path, stretches: Sequence[Stretch] = (Stretch(None, 4),)) -> Wei
 #: tenth.
 _LZMA2 = {"id": lzma.FILTER_LZMA2, "dict_size": 4096, "nice_len": 273, "depth": 1}
 #: By the bytes of a number, what each place in it tells of its byte, and what the byte before does.
-#: Of single bytes now the one is smaller and now the other: the second where floats (scales,
-#: biases) are a tenth of what there is to say, as in MobileNet, by 2 %; else the first, by 1 %.
+#: Of single bytes now the one is smaller and now the other: at 80 % zeros the first by 1 to 3 %,
+#: and by another 0.2 % with stretches of zeros cut at 64; from 90 % on the second by 2 to 4 %.
 _PLACES = {
     1: (
-        {"lc": 0, "lp": 0, "pb": 0, "mf": lzma.MF_BT2},
+        {"lc": 0, "lp": 0, "pb": 0, "mf": lzma.MF_BT2, "nice_len": 64},
         {"lc": 3, "lp": 0, "pb": 3, "mf": lzma.MF_BT2},
     ),
     2: ({"lc": 0, "lp": 1, "pb": 1, "mf": lzma.MF_BT2},),

@@ -11,7 +11,9 @@ With one worker and no other job it measures what the service costs a job: the t
 the POST to the first step, and from the last step to the result. By turns with that, on the same
 broker, a bare Celery worker is sent a task that does nothing; the ratio is that of the medians.
 
-With ``--work-seconds`` each job also sleeps, as one does whose GPU works.
+With ``--work-seconds`` each job also sleeps, as one does whose GPU works; with ``--servers`` the
+service stands on PostgreSQL and an S3 store instead of SQLite, which lets in one writer at a time,
+and a folder.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import statistics
 import sys
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +37,7 @@ import httpx2
 from bench.parts import Part
 from bench.scale.bare import REDIS_URL, BareCelery
 from bench.scale.worker import WORK_SECONDS
+from bench.servers import Servers
 from bench.service import Service
 
 _WORKERS = (1, 2, 4, 8)
@@ -75,7 +78,7 @@ def main() -> None:
     costs: list[_Cost] = []
     bare: list[float] = []
     for workers in _WORKERS:
-        with _service(workers, asked.work_seconds) as (service, client, model_id):
+        with _service(workers, asked) as (service, client, model_id):
             if workers == 1:
                 costs, bare = _by_turns(service, client, model_id, asked.turns)
             rounds.append(_throughput(service, client, model_id, jobs=asked.jobs))
@@ -87,17 +90,24 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=100, help="of each round")
     parser.add_argument("--turns", type=int, default=30, help="jobs and tasks one by one")
     parser.add_argument("--work-seconds", type=float, default=0.0, help="that each job sleeps")
+    parser.add_argument("--servers", action="store_true", help="on PostgreSQL and S3")
     return parser.parse_args()
 
 
 @contextmanager
-def _service(workers: int, work_seconds: float) -> Generator[tuple[Service, httpx2.Client, str]]:
+def _service(
+    workers: int, asked: argparse.Namespace
+) -> Generator[tuple[Service, httpx2.Client, str]]:
     """Start everything, and upload the model; a first job on each worker warms it up."""
-    settings = {**_QUIET, WORK_SECONDS: str(work_seconds)}
     with (
         TemporaryDirectory(prefix="espalier-") as name,
+        Servers.running(Path(name)) if asked.servers else nullcontext() as servers,
         Service.running(
-            Path(name), workers=workers, settings=settings, worker_module="bench.scale.worker"
+            Path(name),
+            workers=workers,
+            settings={**_QUIET, WORK_SECONDS: str(asked.work_seconds)},
+            worker_module="bench.scale.worker",
+            servers=servers,
         ) as service,
         httpx2.Client(base_url=service.url, timeout=60) as client,
     ):
