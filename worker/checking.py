@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import gc
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -263,7 +264,7 @@ class _Answered(keras.utils.PyDataset):
 
     def __init__(self, opened: Opened, yardstick: _Yardstick, batches: Batches) -> None:
         super().__init__()
-        self._opened = opened
+        self._opened: Opened | None = opened
         self._names = [port.name for port in yardstick.inputs]
         self._output = yardstick.outputs[0].name
         self._batches = batches
@@ -272,9 +273,14 @@ class _Answered(keras.utils.PyDataset):
         return len(self._batches)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
+        assert self._opened is not None, "it was not closed"
         inputs, labels = self._batches[index]
         arrays = dict(zip(self._names, keras.tree.flatten(inputs), strict=True))
         return self._opened.answer(arrays)[self._output], labels
+
+    def close(self) -> None:
+        """Let go of the file: TensorFlow does not let go of this."""
+        self._opened = None
 
 
 def _measured(opened: Opened, yardstick: _Yardstick) -> Metrics:
@@ -286,7 +292,8 @@ def _measured(opened: Opened, yardstick: _Yardstick) -> Metrics:
     given = keras.Input(port.shape[1:], dtype=port.dtype)
     answers_as_they_are = keras.Model(given, keras.layers.Identity()(given))
     compile_to(objective, answers_as_they_are, optimizer=None)
-    return evaluate(answers_as_they_are, _Answered(opened, yardstick, yardstick.held_out))
+    with closing(_Answered(opened, yardstick, yardstick.held_out)) as answered:
+        return evaluate(answers_as_they_are, answered)
 
 
 def _latency(file: ConvertedFile, form: Format, yardstick: _Yardstick) -> tuple[Latency, ...]:

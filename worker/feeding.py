@@ -43,7 +43,7 @@ class Batches(keras.utils.PyDataset):
 class Feeder:
     """Turns stored samples into what one model takes."""
 
-    structure: Any  #: The model's inputs, nested as it wants them.
+    structure: Any  #: The names of the model's inputs, nested as it wants them.
     forms: tuple[InputForm, ...]
     preprocessing: Preprocessing
     batch_size: int
@@ -69,9 +69,10 @@ class Feeder:
                 hint="Leave out rescale and offset.",
             )
         structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+        # Names for the tensors, which lead to all of the model, and would keep it in memory.
+        names = keras.tree.map_structure(lambda tensor: tensor.name, structure)
         # Like Keras' own adapters: TensorFlow's pipelines know no lists.
-        structure = keras.tree.lists_to_tuples(structure)
-        return cls(structure, forms, preprocessing, batch_size)
+        return cls(keras.tree.lists_to_tuples(names), forms, preprocessing, batch_size)
 
     def accept(self, stored: tuple[Array, ...]) -> Any:
         """Return a batch of inputs as the model takes it."""

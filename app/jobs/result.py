@@ -74,7 +74,7 @@ class ArtifactResult(_Record):
     name: str
     format: str
     bytes: int
-    compressed_bytes: int  #: Size under gzip -9, as a server or an app bundle would carry it.
+    compressed_bytes: int  #: Size under gzip, as a server or an app bundle would carry it.
     sha256: str
     verified: bool
     max_abs_error: float  #: Largest difference from the pruned model's outputs, real samples.

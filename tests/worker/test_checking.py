@@ -1,5 +1,6 @@
 """The order ``check``: what holds is measured, what converters get wrong in silence is found."""
 
+import gc
 import subprocess
 import sys
 
@@ -33,6 +34,7 @@ from worker.checking import check  # noqa: E402
 from worker.converting import convert  # noqa: E402
 from worker.formats.graph import write_graph  # noqa: E402
 from worker.reference import write_reference  # noqa: E402
+from worker.weighing import weigh  # noqa: E402
 
 _OBJECTIVE = Objective(
     loss="sparse_categorical_crossentropy",
@@ -154,6 +156,29 @@ def test_files_that_hold_are_measured_by_their_own_runtimes(job):
         assert artifact.bytes == (job.folder / artifact.name).stat().st_size
         assert {each.encoding for each in artifact.compressed} == {"gzip", "xz", "zstd"}
         assert "no faster" in artifact.remarks[-1]
+
+
+def test_no_model_of_one_file_is_in_memory_beside_that_of_the_next(job, monkeypatch):
+    left = []
+
+    def weighed(*arguments):
+        left.append(_count_kernels())
+        return weigh(*arguments)
+
+    monkeypatch.setattr("worker.checking.weigh", weighed)
+    before = _count_kernels()
+    job.convert("saved_model", "weights")
+
+    job.check("saved_model", "weights")
+
+    assert left == [before, before]
+
+
+def _count_kernels():
+    gc.collect()
+    return sum(
+        isinstance(each, keras.Variable) and each.shape == (64, 64) for each in gc.get_objects()
+    )
 
 
 def test_what_is_pruned_by_filters_is_run_without_them(tmp_path):

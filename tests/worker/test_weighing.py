@@ -49,6 +49,39 @@ def test_xz_is_the_smallest_form_of_a_sparse_file_and_any_xz_unpacks_it(
     assert lzma.decompress(packed) == path.read_bytes()
 
 
+def _sparse_int8():
+    values = np.random.default_rng(0).normal(0, 20, 100_000)
+    return np.where(np.abs(values) < 26, 0, values).astype(np.int8).tobytes()
+
+
+def test_gzip_does_not_take_chance_for_repetition(tmp_path):
+    path = tmp_path / "model.int8.tflite"
+    path.write_bytes(_sparse_int8())
+
+    weigh(path)
+
+    packed = (tmp_path / "model.int8.tflite.gz").read_bytes()
+    assert len(packed) < 0.95 * len(gzip.compress(_sparse_int8(), 9))
+
+
+def test_a_large_file_is_compressed_in_less_time_and_little_worse(tmp_path, monkeypatch):
+    sizes = []
+    for limit in (64 << 20, 100_000):
+        monkeypatch.setattr("worker.weighing._LARGE_BYTES", limit)
+        path = tmp_path / str(limit)
+        path.write_bytes(_sparse_int8() + b"weights" * 10_000)
+        forms = {each.encoding: each.bytes for each in weigh(path).compressed}
+        sizes.append(forms)
+        for encoding, unpack in _UNPACK.items():
+            packed = path.with_name(path.name + SUFFIXES[encoding]).read_bytes()
+            assert unpack(packed) == path.read_bytes()
+
+    as_small, as_large = sizes
+    assert as_large["xz"] == as_small["xz"]
+    for encoding in ("gzip", "zstd"):
+        assert as_small[encoding] < as_large[encoding] < 1.8 * as_small[encoding]
+
+
 def test_xz_learns_from_the_byte_before_where_that_helps(tmp_path):
     path = tmp_path / "model.int8.tflite"
     generator = np.random.default_rng(0)
