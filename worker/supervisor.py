@@ -80,12 +80,8 @@ class Supervisor:
         runner died waits again, and nobody was called for it: whichever is next now is taken too.
         """
         while not self._stopping.is_set() and self._has_room():
-            job_id = self._store.next_job(self._lanes)
-            if job_id is None:
-                return
-            claim = self._store.claim(job_id, worker=self._name, lease=self._bounds.lease)
-            # None where another worker was faster, or the job had ended otherwise.
-            if claim is not None and self.supervise(claim) is not JobStatus.QUEUED:
+            claim = self._store.claim_next(self._lanes, worker=self._name, lease=self._bounds.lease)
+            if claim is None or self.supervise(claim) is not JobStatus.QUEUED:
                 return
 
     def _has_room(self) -> bool:

@@ -96,14 +96,19 @@ def update_job(
     """
     fields = {name: getattr(after, name) for name in _MUTABLE}
     columns["expires_at"] = after.expires_at
-    if (before.status, before.stage) != (after.status, after.stage):
+    moves = (before.status, before.stage) != (after.status, after.stage)
+    since = None
+    if moves:
         since = connection.scalar(select(jobs.c.since).where(jobs.c.id == after.id))
-        count_move(connection, before, after, since=since or at, at=at)
         columns["since"] = at
     row = update(jobs).where(jobs.c.id == after.id).values(**fields, **columns)
     connection.execute(row)
     append_events(connection, after.id, changes(before, after), at=at)
     announce(connection, before, after, at=at)
+    if moves:
+        # Last, because every job's are counted in the same rows, and who waits for one waits for
+        # all that is still to be done here.
+        count_move(connection, before, after, since=since or at, at=at)
     return after
 
 

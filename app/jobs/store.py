@@ -176,13 +176,26 @@ class Store:
         with self._writing() as (connection, now):
             note_ring(connection, job_id, at=now)
 
-    def next_job(self, lanes: Collection[Lane]) -> str | None:
-        """Return the job that a worker of these lanes should claim; ``None`` where none waits.
+    def claim_next(self, lanes: Collection[Lane], *, worker: str, lease: timedelta) -> Claim | None:
+        """Take the job whose turn it is, see ``claim``.
 
-        Somebody else may be faster: then it is not to be had any more, and another one is next.
+        Args:
+            lanes: Of the job.
+            worker: Name of the claiming worker, for the operator.
+            lease: How long the claim holds without a heartbeat.
+
+        Returns:
+            The claim, or ``None`` when no job waits in these lanes.
         """
-        with reading(self._engine) as connection:
-            return next_job(connection, lanes, now=self._clock(connection))
+        while True:
+            with self._writing() as (connection, now):
+                job_id = next_job(connection, lanes, now=now)
+                if job_id is None:
+                    return None
+                claim = self._claimed(connection, job_id, worker=worker, lease=lease, now=now)
+            # None where another worker was faster, or the job had ended otherwise.
+            if claim is not None:
+                return claim
 
     def claim(self, job_id: str, *, worker: str, lease: timedelta) -> Claim | None:
         """Take a job that is queued, or whose worker has let its lease run out.
@@ -200,25 +213,30 @@ class Store:
             The claim, or ``None`` when there is nothing to do.
         """
         with self._writing() as (connection, now):
-            row = take(connection, job_id, worker=worker, lease=lease, now=now)
-            if row is None:
-                return None
-            job = job_from(row)
-            if job.status is JobStatus.RUNNING:
-                spent = row["attempts"] - 1
-                job = self._end_attempt(connection, row, WORKER_SILENT, spent=spent, at=now)
-            if job.status is not JobStatus.QUEUED:
-                return None
-            note_served(connection, row["tenant"])
-            running = update_job(connection, job, job.moved_to(JobStatus.RUNNING, at=now), at=now)
-            return Claim(
-                job=running,
-                fence=row["fence"],
-                attempt=row["attempts"],
-                checkpoint=row["checkpoint"],
-                worked=timedelta(seconds=row["worked_seconds"]),
-                traceparent=row["traceparent"],
-            )
+            return self._claimed(connection, job_id, worker=worker, lease=lease, now=now)
+
+    def _claimed(
+        self, connection: Connection, job_id: str, *, worker: str, lease: timedelta, now: datetime
+    ) -> Claim | None:
+        row = take(connection, job_id, worker=worker, lease=lease, now=now)
+        if row is None:
+            return None
+        job = job_from(row)
+        if job.status is JobStatus.RUNNING:
+            spent = row["attempts"] - 1
+            job = self._end_attempt(connection, row, WORKER_SILENT, spent=spent, at=now)
+        if job.status is not JobStatus.QUEUED:
+            return None
+        running = update_job(connection, job, job.moved_to(JobStatus.RUNNING, at=now), at=now)
+        note_served(connection, row["tenant"])
+        return Claim(
+            job=running,
+            fence=row["fence"],
+            attempt=row["attempts"],
+            checkpoint=row["checkpoint"],
+            worked=timedelta(seconds=row["worked_seconds"]),
+            traceparent=row["traceparent"],
+        )
 
     def heartbeat(self, claim: Claim, *, lease: timedelta, worked: timedelta = timedelta()) -> Wish:
         """Hold the job for ``lease`` from now on; return what its caller wants of it.
@@ -327,10 +345,11 @@ class Store:
             files = [{"job_id": job.id, **artifact.model_dump()} for artifact in artifacts]
             if files:
                 connection.execute(insert(tables.artifacts), files)
+            after = succeeded.model_copy(update={"stage": None, "result": result})
+            update_job(connection, job, after, at=now)
             published = sum(artifact.bytes for artifact in artifacts)
             count(connection, Tally.PUBLISHED, amount=published)
-            after = succeeded.model_copy(update={"stage": None, "result": result})
-            return update_job(connection, job, after, at=now)
+            return after
 
     def fail(self, claim: Claim, failure: Failure) -> Job:
         """End the job, because trying again would fail again.

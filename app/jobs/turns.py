@@ -29,7 +29,8 @@ def note_served(connection: Connection, tenant: str) -> None:
 def next_job(connection: Connection, lanes: Collection[Lane], *, now: datetime) -> str | None:
     """Return the job that a worker should claim now; ``None`` where none waits in these lanes.
 
-    One whose worker let its lease run out goes first: it had its turn already.
+    One whose worker let its lease run out goes first: it had its turn already. On PostgreSQL the
+    job is locked from now on, and what others have locked, who are about to claim it, comes last.
     """
     abandoned = (
         select(jobs.c.id)
@@ -55,4 +56,5 @@ def next_job(connection: Connection, lanes: Collection[Lane], *, now: datetime) 
         .order_by(jobs.c.rank, jobs.c.created_at, jobs.c.id)
         .limit(1)
     )
-    return connection.scalar(abandoned) or connection.scalar(queued)
+    free = (query.with_for_update(skip_locked=True) for query in (abandoned, queued))
+    return next(filter(None, map(connection.scalar, (*free, queued))), None)

@@ -689,24 +689,6 @@ def test_a_job_that_waits_for_a_backend_is_not_taken_again_at_once(house, worker
     assert len(tries) == 1
 
 
-def test_a_job_that_another_worker_is_faster_to_take_is_left_to_it(house, worker, monkeypatch):
-    first, second = house.submit(), house.submit()
-    one = worker(_PRELUDE + _SUCCESS)
-    next_job = house.store.next_job
-
-    def next_job_and_be_slow(lanes):
-        job_id = next_job(lanes)
-        if job_id == first.id:
-            assert house.store.claim(first.id, worker="w2", lease=_BOUNDS.lease)
-        return job_id
-
-    monkeypatch.setattr(house.store, "next_job", next_job_and_be_slow)
-    one.attend()
-
-    assert house.store.job(first.id).status is JobStatus.RUNNING
-    assert house.store.job(second.id).status is JobStatus.SUCCEEDED
-
-
 def test_a_spare_that_cannot_be_started_is_no_failure(worker):
     one = worker(_PRELUDE + _SUCCESS)
     one.folder.write_text("where runners should have their folders")

@@ -4,16 +4,17 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from threading import Barrier
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text, update
 
 from app.jobs.audit import Action, latest
 from app.jobs.database import create_engine, writing
 from app.jobs.errors import JobQuotaError, StorageQuotaError
-from app.jobs.job import Failure, Notice
+from app.jobs.job import Failure, JobStatus, Notice
 from app.jobs.lanes import EVERY_LANE
 from app.jobs.quotas import Quota
 from app.jobs.rows import Origin, insert_job
@@ -21,6 +22,7 @@ from app.jobs.shelf import MODELS
 from app.jobs.spec import JobSpec, Webhook
 from app.jobs.store import Store
 from app.jobs.submissions import Idempotency
+from app.jobs.tables import jobs
 from app.jobs.tallies import Tally
 from app.jobs.tenants import LOCAL, anybodys
 from app.jobs.tenants import Caller as Tenant
@@ -69,16 +71,52 @@ def test_workers_that_ask_at_once_each_get_a_job_of_their_own(store, at_once, le
     of_tenants = [Caller(store, store.of(Tenant(name, key_id=None))) for name in ("a", "b")]
     jobs = {maker.submit().id for maker in of_tenants for _ in range(THREADS // 2)}
 
-    def take(number):
-        while (job_id := store.next_job(EVERY_LANE)) is not None:
-            claim = store.claim(job_id, worker=f"{number}", lease=lease)
-            if claim is not None:
-                return claim.job.id
-        return None
+    claims = at_once(lambda n: store.claim_next(EVERY_LANE, worker=f"{n}", lease=lease))
 
-    taken = at_once(take)
+    assert sorted(claim.job.id for claim in claims) == sorted(jobs)
 
-    assert sorted(taken) == sorted(jobs)
+
+@pytest.fixture
+def locked(engine):
+    """Return what holds a job as who is about to claim it does, on PostgreSQL; gives the lock."""
+    if engine.dialect.name != "postgresql":
+        pytest.skip("SQLite lets in one writer at a time")
+
+    @contextmanager
+    def locked(job_id):
+        with engine.begin() as connection:
+            connection.execute(select(jobs.c.id).where(jobs.c.id == job_id).with_for_update())
+            yield connection
+
+    return locked
+
+
+def test_a_job_that_somebody_is_about_to_claim_is_passed_over(store, caller, locked, lease):
+    first, second = caller.submit(), caller.submit()
+
+    with locked(first.id):
+        claim = store.claim_next(EVERY_LANE, worker="w", lease=lease)
+
+    assert claim.job.id == second.id
+    assert store.claim_next(EVERY_LANE, worker="w", lease=lease).job.id == first.id
+
+
+@pytest.mark.parametrize("is_claimed", [True, False])
+def test_the_last_job_that_somebody_is_about_to_claim_is_waited_for(
+    store, caller, locked, lease, is_claimed
+):
+    job = caller.submit()
+
+    with ThreadPoolExecutor(1) as pool:
+        with locked(job.id) as other:
+            asked = pool.submit(store.claim_next, EVERY_LANE, worker="w", lease=lease)
+            with pytest.raises(TimeoutError):
+                asked.result(0.5)
+            if is_claimed:
+                other.execute(update(jobs).values(status=JobStatus.SUCCEEDED))
+        claim = asked.result(30)
+
+    assert (claim is None) == is_claimed
 
 
 def test_of_many_counts_none_is_lost(store, caller, at_once):

@@ -167,8 +167,8 @@ class TestMigratingRows:
             r0010_turns_and_tallies.upgrade()
             r0011_pages_by_status.upgrade()
 
-        assert store.next_job(EVERY_LANE) == waiting.id
-        assert store.claim(waiting.id, worker="new", lease=lease) is not None
+        claim = store.claim_next(EVERY_LANE, worker="new", lease=lease)
+        assert claim.job.id == waiting.id
         assert store.succeed(running, result, []).status is JobStatus.SUCCEEDED
 
     def test_compressed_forms_that_were_there_before_they_counted_count(

@@ -17,20 +17,19 @@ def of_tenant(store):
 
 @pytest.fixture
 def serve(store, lease):
-    """Claim whatever is next, and return its id."""
+    """Claim whatever is next, and return its id, if there is one."""
 
     def serve(lanes=EVERY_LANE):
-        job_id = store.next_job(lanes)
-        claim = store.claim(job_id, worker="w", lease=lease)
-        return claim.job.id
+        claim = store.claim_next(lanes, worker="w", lease=lease)
+        return None if claim is None else claim.job.id
 
     return serve
 
 
-def test_nothing_is_next_where_nothing_waits(store, caller):
+def test_nothing_is_next_where_nothing_waits(caller, serve):
     caller.claimed()
 
-    assert store.next_job(EVERY_LANE) is None
+    assert serve() is None
 
 
 def test_a_tenant_with_many_jobs_does_not_starve_one_with_a_single_job(of_tenant, serve):
@@ -52,23 +51,23 @@ def test_tenants_are_served_in_turn(of_tenant, serve):
     assert served == ["a", "b", "c"] * 3
 
 
-def test_a_job_that_was_handed_back_has_had_its_turn(store, of_tenant, lease):
+def test_a_job_that_was_handed_back_has_had_its_turn(store, of_tenant, serve, lease):
     interrupted = of_tenant("a").submit()
     claim = store.claim(interrupted.id, worker="w", lease=lease)
     store.release(claim)
     waiting = of_tenant("b").submit()
 
-    assert store.next_job(EVERY_LANE) == waiting.id
+    assert serve() == waiting.id
 
 
 def test_a_job_whose_worker_is_silent_goes_before_those_that_have_not_begun(
-    store, caller, clock, lease
+    caller, clock, serve, lease
 ):
     abandoned = caller.claimed()
     caller.submit()
     clock.advance(lease.total_seconds() + 1)
 
-    assert store.next_job(EVERY_LANE) == abandoned.job.id
+    assert serve() == abandoned.job.id
 
 
 def test_of_the_jobs_of_one_tenant_the_urgent_go_first_and_then_the_oldest(caller, serve):
@@ -86,20 +85,22 @@ def test_priorities_of_one_tenant_are_nothing_to_another(of_tenant, serve):
     assert first.id in {serve(), serve()}
 
 
-def test_a_worker_takes_the_jobs_of_its_lanes_only(store, caller, mine):
+def test_a_worker_takes_the_jobs_of_its_lanes_only(caller, mine, serve):
     small = mine.submit(caller.new_job(), lane=Lane.SMALL).job
     large = mine.submit(caller.new_job(), lane=Lane.LARGE).job
+    other = mine.submit(caller.new_job(), lane=Lane.SMALL).job
 
-    assert store.next_job({Lane.LARGE}) == large.id
-    assert store.next_job({Lane.SMALL}) == small.id
-    assert store.next_job(EVERY_LANE) == small.id
+    assert serve({Lane.LARGE}) == large.id
+    assert serve({Lane.LARGE}) is None
+    assert serve({Lane.SMALL}) == small.id
+    assert serve(EVERY_LANE) == other.id
 
 
 @pytest.mark.parametrize("end", ["request_cancel", "request_pause"])
-def test_what_does_not_wait_is_not_next(store, mine, caller, end):
+def test_what_does_not_wait_is_not_next(mine, caller, serve, end):
     getattr(mine, end)(caller.submit().id)
 
-    assert store.next_job(EVERY_LANE) is None
+    assert serve() is None
 
 
 def test_a_job_of_a_version_that_knew_no_turns_is_served(store, engine, caller, serve):
