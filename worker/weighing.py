@@ -101,6 +101,9 @@ _PLACES = {
     2: ({"lc": 0, "lp": 1, "pb": 1, "mf": lzma.MF_BT2},),
     4: ({"lc": 0, "lp": 2, "pb": 2, "mf": lzma.MF_HC3},),
 }
+#: In little of floats and tables, such as the end of a file of eight bits, much does come again.
+_LITTLE_BYTES = 1 << 20
+_IF_LITTLE = {"mf": lzma.MF_BT4, "dict_size": 1 << 16, "depth": 0}
 
 
 @dataclass(frozen=True)
@@ -132,13 +135,16 @@ def _tries(size: int, stretches: Iterable[Stretch]) -> Iterator[tuple[_Piece, li
     start = 0
     for stretch in stretches:
         end = size if stretch.bytes is None else start + stretch.bytes
-        yield _Piece("xz", start, end), [_xz(places) for places in _PLACES[stretch.number_bytes]]
+        settings = list(_PLACES[stretch.number_bytes])
+        if stretch.number_bytes > 1 and end - start <= _LITTLE_BYTES:
+            settings.append(settings[0] | _IF_LITTLE)
+        yield _Piece("xz", start, end), [_xz(each) for each in settings]
         start = end
     assert start == size, "the stretches are the file"
 
 
-def _xz(places: dict[str, int]) -> lzma.LZMACompressor:
-    return lzma.LZMACompressor(filters=[_LZMA2 | places])
+def _xz(settings: dict[str, int]) -> lzma.LZMACompressor:
+    return lzma.LZMACompressor(filters=[_LZMA2 | settings])
 
 
 def _packed(path: Path, piece: _Piece, suffix: str, compressor: _Compressor) -> _Packed:

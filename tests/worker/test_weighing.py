@@ -69,7 +69,7 @@ def test_a_large_file_is_compressed_in_less_time_and_little_worse(tmp_path, monk
     for limit in (64 << 20, 100_000):
         monkeypatch.setattr("worker.weighing._LARGE_BYTES", limit)
         path = tmp_path / str(limit)
-        path.write_bytes(_sparse_int8() + b"weights" * 10_000)
+        path.write_bytes(_sparse_int8() + b"weights" * 1_000)
         forms = {each.encoding: each.bytes for each in weigh(path).compressed}
         sizes.append(forms)
         for encoding, unpack in _UNPACK.items():
@@ -109,6 +109,15 @@ def test_xz_packs_each_stretch_by_itself_and_they_unpack_as_one_file(tmp_path):
     assert packed.stat().st_size == apart
     assert lzma.decompress(packed.read_bytes()) == path.read_bytes()
     assert len(list(tmp_path.iterdir())) == 4, "nothing that was tried is left"
+
+
+def test_xz_finds_what_comes_again_in_little_of_floats(tmp_path, monkeypatch):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(8 * np.random.default_rng(0).bytes(8_000))
+
+    assert _xz_bytes(weigh(path)) < 9_000
+    monkeypatch.setattr("worker.weighing._LITTLE_BYTES", 60_000)
+    assert "xz" not in {each.encoding for each in weigh(path).compressed}
 
 
 def _xz_bytes(weight):
