@@ -70,7 +70,7 @@ class Feeder:
             )
         structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
         # Names for the tensors, which lead to all of the model, and would keep it in memory.
-        names = keras.tree.map_structure(lambda tensor: tensor.name, structure)
+        names = keras.tree.map_structure(_name_of, structure)
         # Like Keras' own adapters: TensorFlow's pipelines know no lists.
         return cls(keras.tree.lists_to_tuples(names), forms, preprocessing, batch_size)
 
@@ -107,6 +107,10 @@ def as_fed(batch: Any) -> Any:
         return keras.ops.convert_to_tensor(array, "string") if is_text else array
 
     return keras.tree.map_structure(fed, batch)
+
+
+def _name_of(tensor: Any) -> str:
+    return tensor.name
 
 
 def _dtype_of(tensor: Any) -> str:
